@@ -1,0 +1,276 @@
+"""The only settings file. Every value comes from the environment; `.env.example` lists them all.
+
+A wrong value stops the start and is named: nothing falls back in silence.
+"""
+
+import ipaddress
+import os
+import secrets
+import socket
+import zoneinfo
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import dj_database_url
+from csp.constants import NONE, SELF
+from django.core.exceptions import ImproperlyConfigured
+from environs import Env, EnvError, ValidationError, validate
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+env = Env()
+
+
+def one_file_or_value(name: str) -> str:
+    """The value of NAME, or what stands in the file that NAME_FILE names (a Docker or systemd secret)."""
+    path = env.str(f"{name}_FILE", "")
+    if not path:
+        return env.str(name, "")
+    try:
+        return (BASE_DIR / path).read_text().strip()
+    except OSError as error:
+        raise EnvError(f'Environment variable "{name}_FILE" invalid: cannot read {path}: {error.strerror}') from error
+
+
+def known_time_zone(name: str) -> None:
+    if name not in zoneinfo.available_timezones():
+        raise ValidationError(f"{name!r} is not a time zone; an example: Europe/Berlin")
+
+
+def http_address(url: str) -> None:
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.path.strip("/"):
+        raise ValidationError(f"{url!r} is not an address like https://scanner.example.org")
+
+
+def queue_name(name: str) -> None:
+    if not name or any(c.isspace() or c in ",/" for c in name):
+        raise ValidationError(f"{name!r} has a space, a comma or a slash, which a queue's name cannot have")
+
+
+def is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def kept_secret_key(path: Path) -> str:
+    """The key of this installation, made once: os.link makes the first of two starts win, whole."""
+    try:
+        return path.read_text()
+    except FileNotFoundError:
+        draft = path.with_name(f".{path.name}.{os.getpid()}")
+        draft.touch(mode=0o600)
+        draft.write_text(secrets.token_urlsafe(60))
+        try:
+            os.link(draft, path)
+        except FileExistsError:
+            pass
+        finally:
+            draft.unlink()
+        return path.read_text()
+
+
+def database(url: str) -> dict[str, Any]:
+    """Django's settings for a database address; none given = SQLite in the data folder."""
+    try:
+        parsed = dj_database_url.parse(url or f"sqlite:///{SCANNER_DATA / 'db.sqlite3'}", conn_health_checks=True)
+    except ValueError as error:  # the address may hold a password: do not repeat it
+        raise EnvError('Environment variable "DATABASE_URL" invalid: Not a valid database URL.') from error
+    if parsed["ENGINE"].endswith("sqlite3"):
+        parsed["OPTIONS"] = {
+            "transaction_mode": "IMMEDIATE",
+            "timeout": 20,
+            "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
+        }
+    return dict(parsed)
+
+
+def redis_address(url: str) -> str:
+    """REDIS_URL, or the address that a running `manage.py up` left, or one where nobody answers."""
+    if url and not url.startswith(("redis://", "rediss://", "unix://")):
+        raise EnvError('Environment variable "REDIS_URL" invalid: it begins with redis://, rediss:// or unix://')
+    if url:
+        return url
+    try:
+        return (RUN_DIR / "redis_url").read_text().strip()
+    except OSError:
+        return f"unix://{RUN_DIR}/nothing-is-running.sock"
+
+
+try:
+    # --- where things are -----------------------------------------------------------------------
+    SCANNER_DATA = (BASE_DIR / env.str("SCANNER_DATA", "data")).resolve()
+    SCANNER_DATA.mkdir(mode=0o700, parents=True, exist_ok=True)
+    RUN_DIR = SCANNER_DATA / "run"  # what only a running `manage.py up` needs
+
+    HOST = env.str("HOST", "127.0.0.1")
+    PORT = env.int("PORT", 8000, validate=validate.Range(0, 65535))
+    PUBLIC_URL = env.str("PUBLIC_URL", "", validate=lambda url: http_address(url) if url else None).rstrip("/")
+    TRUST_PROXY = env.bool("TRUST_PROXY", False)
+    extra_hosts: list[str] = env.list("ALLOWED_HOSTS", [])
+
+    # --- the subject ----------------------------------------------------------------------------
+    SCAN_HOST = env.str("SCAN_HOST", socket.gethostname(), validate=queue_name)
+    SCAN_TIME_LIMIT = env.int("SCAN_TIME_LIMIT", 1800, validate=validate.Range(min=5))  # seconds
+    SCAN_QUEUE_LIMIT = env.int("SCAN_QUEUE_LIMIT", 900, validate=validate.Range(min=10))  # seconds
+    SCAN_REFRESH = env.bool("SCAN_REFRESH", True)
+    METADATA_MAX_AGE_DAYS = env.int("METADATA_MAX_AGE_DAYS", 7, validate=validate.Range(min=1))
+
+    # --- services -------------------------------------------------------------------------------
+    DATABASE_URL = one_file_or_value("DATABASE_URL")
+    DATABASES = {"default": database(DATABASE_URL)}
+    REDIS_URL = redis_address(one_file_or_value("REDIS_URL"))
+    TIME_ZONE = env.str("TIME_ZONE", "UTC", validate=known_time_zone)
+    LOG_LEVEL = env.str("LOG_LEVEL", "INFO", validate=validate.OneOf(["DEBUG", "INFO", "WARNING", "ERROR"]))
+    DEBUG = env.bool("DEBUG", False)
+    SECRET_KEY = one_file_or_value("SECRET_KEY") or kept_secret_key(SCANNER_DATA / "secret_key")
+except EnvError as error:
+    raise ImproperlyConfigured(str(error)) from error
+except OSError as error:
+    raise ImproperlyConfigured(
+        f"the data folder {SCANNER_DATA} cannot be used ({error.strerror}): set SCANNER_DATA to a folder you can write"
+    ) from error
+
+# --- Django -------------------------------------------------------------------------------------
+INSTALLED_APPS = [
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "servestatic",
+    "csp",
+    "django_htmx",
+    "channels",
+    "django_celery_beat",
+    "django_celery_results",
+    "scanner",
+    "frontend",
+]
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "servestatic.middleware.ServeStaticMiddleware",
+    "csp.middleware.CSPMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "django_htmx.middleware.HtmxMiddleware",
+]
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+                "frontend.pages.everywhere",
+            ]
+        },
+    }
+]
+ROOT_URLCONF = "project.urls"
+ASGI_APPLICATION = "project.asgi.application"
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 12}},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+]
+LANGUAGE_CODE = "en"
+USE_TZ = True
+LOGIN_URL = "sign-in"
+LOGIN_REDIRECT_URL = "dashboard"
+LOGOUT_REDIRECT_URL = "sign-in"
+
+STATIC_URL = "static/"
+STATIC_ROOT = SCANNER_DATA / "static"
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {"BACKEND": "project.static_storage.Storage"},
+}
+SERVESTATIC_USE_STATIC_ROOT = True
+
+# --- who may talk to us -------------------------------------------------------------------------
+public = urlsplit(PUBLIC_URL)
+ALLOWED_HOSTS = ["localhost", "127.0.0.1", "[::1]", *extra_hosts]
+if public.hostname:
+    ALLOWED_HOSTS.append(public.hostname)
+elif not is_loopback(HOST):  # somebody chose to listen for others: by the name and address they will type
+    ALLOWED_HOSTS += [HOST, socket.gethostname(), socket.getfqdn()]
+CSRF_TRUSTED_ORIGINS = [PUBLIC_URL] if PUBLIC_URL else []
+BASE_URL = PUBLIC_URL or f"http://{f'[{HOST}]' if ':' in HOST else HOST}:{PORT}"
+HTTPS = public.scheme == "https"
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = HTTPS
+SESSION_COOKIE_HTTPONLY = True
+SECURE_REDIRECT_EXEMPT = [r"^healthz$"]
+SECURE_HSTS_SECONDS = 31536000 if HTTPS else 0
+SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = HTTPS
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if TRUST_PROXY else None
+X_FRAME_OPTIONS = "DENY"
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": [NONE],
+        "script-src": [SELF],
+        "style-src": [SELF],
+        "img-src": [SELF, "data:"],
+        "font-src": [SELF],
+        "connect-src": [SELF],
+        "form-action": [SELF],
+        "base-uri": [NONE],
+        "frame-ancestors": [NONE],
+    }
+}
+
+# --- Celery, Channels ---------------------------------------------------------------------------
+CELERY_BROKER_URL = REDIS_URL.replace("unix://", "redis+socket://", 1)
+CELERY_TASK_DEFAULT_QUEUE = "central"
+CELERY_TASK_ACKS_LATE = CELERY_TASK_REJECT_ON_WORKER_LOST = True
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+CELERY_TASK_TIME_LIMIT, CELERY_TASK_SOFT_TIME_LIMIT = SCAN_TIME_LIMIT + 30, SCAN_TIME_LIMIT
+CELERY_TASK_TRACK_STARTED = True
+CELERY_BROKER_TRANSPORT_OPTIONS = {
+    "visibility_timeout": SCAN_TIME_LIMIT + 330,  # a running task must never be handed out twice
+    "unacked_restore_interval": 5,
+    "unacked_restore_throttle": 1,
+    "socket_connect_timeout": 3,
+}
+CELERY_TASK_PUBLISH_RETRY = False  # a request answers 503 at once; it does not wait for a broker
+CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT = 5
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_BROKER_CONNECTION_MAX_RETRIES = None
+CELERY_WORKER_HIJACK_ROOT_LOGGER = False
+CELERY_TIMEZONE = (
+    "UTC"  # under another zone django-celery-beat stops dispatching; its schedules have zones of their own
+)
+CELERY_RESULT_BACKEND = "django-db"
+CELERY_RESULT_EXPIRES = 30 * 24 * 3600
+CELERY_RESULT_EXTENDED = True
+CELERY_BEAT_SCHEDULER = "django_celery_beat.schedulers:DatabaseScheduler"
+CELERY_BEAT_SCHEDULE = {
+    "fail lost scans": {"task": "tasks.scans.fail_lost_scans", "schedule": 15.0, "options": {"expires": 15}},
+}
+DJANGO_CELERY_BEAT_TZ_AWARE = True
+CHANNEL_LAYERS = {
+    "default": {
+        "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
+        # redis-py 8 would end every socket that is idle for 5 s
+        "CONFIG": {"hosts": [{"address": REDIS_URL, "socket_timeout": None}]},
+    }
+}
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["stderr"], "level": LOG_LEVEL},
+    "loggers": {"django.server": {"handlers": [], "propagate": True}},
+}

@@ -1,0 +1,21 @@
+"""`manage.py create_api_token NAME --scope read|scan|admin`: prints a new token, once."""
+
+from argparse import ArgumentParser
+from typing import Any
+
+from django.core.management.base import BaseCommand
+
+from scanner.models import ApiToken
+
+
+class Command(BaseCommand):
+    help = "Make an API token. Its text is printed once and stored only as a hash; it is revoked in the admin."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("name", help="What uses it, for example: grafana")
+        parser.add_argument("--scope", choices=ApiToken.Scope.values, default="read", help="Default: read")
+
+    def handle(self, *args: Any, name: str, scope: str, **options: Any) -> None:
+        text = ApiToken.objects.issue(name, scope)
+        self.stderr.write(f"Token {name!r} with scope {scope}. It is shown only now: keep it safe.")
+        self.stdout.write(text)

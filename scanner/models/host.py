@@ -1,0 +1,62 @@
+"""Who is scanned."""
+
+from typing import TYPE_CHECKING, Any
+
+from django.conf import settings
+from django.db import models
+from django.urls import reverse
+from django.utils import timezone
+
+from scanner import risk
+
+if TYPE_CHECKING:
+    from scanner.models.scan import Scan
+
+
+class HostQuerySet(models.QuerySet["Host"]):
+    def named(self, name: str, **defaults: Any) -> "Host":
+        return self.get_or_create(name=name, defaults=defaults)[0]
+
+    def local(self) -> "Host":
+        """The host that this process runs on."""
+        return self.named(settings.SCAN_HOST)
+
+
+class Host(models.Model):
+    """A machine, or another root that somebody scans under a name. Its own worker consumes the queue `host.NAME`."""
+
+    name = models.CharField(max_length=200, unique=True)
+    scheduled = models.BooleanField(
+        default=True, help_text="Whether periodic scans include it. They need a worker that consumes its queue."
+    )
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    objects = HostQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["name"]
+
+    def __str__(self) -> str:
+        return self.name
+
+    def get_absolute_url(self) -> str:
+        return f"{reverse('dashboard')}?host={self.name}"
+
+    @property
+    def queue(self) -> str:
+        return f"host.{self.name}"
+
+    def last_scan(self) -> "Scan | None":
+        return self.scans.ended().first()
+
+    def last_good_scan(self) -> "Scan | None":
+        """The newest scan with counts: what the dashboard stands on, even after a later one has failed."""
+        return self.scans.with_counts().first()
+
+    def active_scan(self) -> "Scan | None":
+        return self.scans.active().first()
+
+    def level(self) -> risk.Level:
+        """How the host stands now: its last good scan, unless what that scan knew has become too old."""
+        scan = self.last_good_scan()
+        return scan.level_at(timezone.now()) if scan else risk.UNKNOWN

@@ -1,0 +1,144 @@
+"""What a scan found, stored once per distinct content and found by its hash."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import astuple
+from typing import Any
+
+from django.db import models
+from django.utils import timezone
+
+from scanner.package_managers.interface import Installed, Report
+from scanner.package_managers.interface import Update as FoundUpdate
+
+ROWS_A_STATEMENT = 2000
+
+
+class PackageSet(models.Model):
+    """The installed packages of a snapshot, apart from it: updates come daily, what is installed changes seldom."""
+
+    hash = models.CharField(max_length=64, unique=True)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    def __str__(self) -> str:
+        return self.hash[:12]
+
+
+class Package(models.Model):
+    """One installed package."""
+
+    package_set = models.ForeignKey(PackageSet, on_delete=models.CASCADE, related_name="packages")
+    name = models.CharField(max_length=255)
+    architecture = models.CharField(max_length=32)
+    version = models.CharField(max_length=255)
+    source = models.CharField(max_length=255, blank=True)
+    source_version = models.CharField(max_length=255, blank=True)
+    held = models.BooleanField(default=False)
+
+    class Meta:
+        ordering = ["name", "architecture", "version"]
+        indexes = [models.Index(fields=["package_set", "name"])]
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.version}"
+
+
+class SnapshotQuerySet(models.QuerySet["Snapshot"]):
+    def keep(self, report: Report) -> "Snapshot":
+        """The snapshot of this content: the one there is, or a new one. Call it in a transaction."""
+        package_set = keep_packages(report.packages)
+        updates = report.findings.updates
+        snapshot, new = self.get_or_create(
+            hash=content_hash(report.package_manager, package_set.hash, updates),
+            defaults={"package_manager": report.package_manager, "package_set": package_set},
+        )
+        if new:
+            Update.objects.bulk_create(
+                (Update(snapshot=snapshot, **fields(update)) for update in updates), ROWS_A_STATEMENT
+            )
+        return snapshot
+
+
+class Snapshot(models.Model):
+    """Installed packages and available updates, exactly as one or many scans found them."""
+
+    hash = models.CharField(max_length=64, unique=True)
+    package_manager = models.CharField(max_length=20)
+    package_set = models.ForeignKey(PackageSet, on_delete=models.PROTECT, related_name="snapshots")
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    objects = SnapshotQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-created_at"]
+
+    def __str__(self) -> str:
+        return self.hash[:12]
+
+
+class UpdateQuerySet(models.QuerySet["Update"]):
+    def counted(self) -> "UpdateQuerySet":
+        """What the totals count: a pinned version lies above what the host would install."""
+        return self.exclude(blocked="pinned")
+
+    def security(self) -> "UpdateQuerySet":
+        """Known security updates that the host would install: what `security_updates` counts."""
+        return self.counted().filter(security=True)
+
+    def others(self) -> "UpdateQuerySet":
+        return self.counted().exclude(security=True)
+
+    def pinned(self) -> "UpdateQuerySet":
+        return self.filter(blocked="pinned")
+
+
+class Update(models.Model):
+    """One available update of a snapshot; the fields of package_managers.interface.Update."""
+
+    snapshot = models.ForeignKey(Snapshot, on_delete=models.CASCADE, related_name="updates")
+    name = models.CharField(max_length=255)
+    architecture = models.CharField(max_length=32)
+    installed_version = models.CharField(max_length=255)
+    available_version = models.CharField(max_length=255)
+    source = models.CharField(max_length=255, blank=True)
+    security = models.BooleanField(null=True)
+    reason = models.TextField()
+    origins = models.JSONField(default=list)
+    advisories = models.JSONField(default=list)
+    cves = models.JSONField(default=list)
+    severity = models.CharField(max_length=32, blank=True)
+    held = models.BooleanField(default=False)
+    blocked = models.CharField(max_length=20, null=True, blank=True)
+
+    objects = UpdateQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["name", "architecture", "available_version"]
+        indexes = [models.Index(fields=["snapshot", "name"])]
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.installed_version} -> {self.available_version}"
+
+
+def keep_packages(packages: Sequence[Installed]) -> PackageSet:
+    package_set, new = PackageSet.objects.get_or_create(hash=content_hash(packages))
+    if new:
+        Package.objects.bulk_create(
+            (Package(package_set=package_set, **fields(package)) for package in packages), ROWS_A_STATEMENT
+        )
+    return package_set
+
+
+def fields(value: Installed | FoundUpdate) -> dict[str, Any]:
+    return {name: getattr(value, name) for name in value.__dataclass_fields__}
+
+
+def content_hash(*parts: str | Iterable[Installed | FoundUpdate]) -> str:
+    """SHA-256 of the content, whatever the order in which the package manager listed it."""
+    canonical = [part if isinstance(part, str) else sorted(map(line, part)) for part in parts]
+    return hashlib.sha256(json.dumps(canonical).encode()).hexdigest()
+
+
+def line(value: Installed | FoundUpdate) -> str:
+    return json.dumps(astuple(value))

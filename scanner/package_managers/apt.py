@@ -1,0 +1,553 @@
+"""apt and dpkg: Debian, Ubuntu and their kin.
+
+Commands: dpkg-query(1), apt-cache(8), apt-get(8), apt-helper. apt works on a private cache and, once refreshed, on
+private lists: no root is needed and the host's own state stays untouched. A package has a security update if *any*
+version in (installed, candidate] stands in a security archive: a fix is often overtaken by a point release.
+"""
+
+import os
+import re
+import shutil
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from scanner.package_managers.command import Command, Result, Runner
+from scanner.package_managers.interface import (
+    Findings,
+    Gap,
+    Installed,
+    PackageManager,
+    PackageManagerError,
+    Progress,
+    Update,
+)
+
+INVENTORY = (
+    r"${db:Status-Want}\t${db:Status-Status}\t${Package}\t${Architecture}\t${Version}"
+    r"\t${source:Package}\t${source:Version}\n"
+)
+INSTALLED_STATES = frozenset(("installed", "unpacked", "half-configured", "triggers-awaited", "triggers-pending"))
+TARGET_FIELDS = "\t".join(
+    f"$({name})"
+    for name in ("DESCRIPTION", "LABEL", "SUITE", "CODENAME", "SITE", "RELEASE", "COMPONENT", "FILENAME", "METAKEY")
+)
+SOURCE_FIELDS = "$(SITE)\t$(RELEASE)\t$(COMPONENT)"
+COMPRESSED = frozenset((".lz4", ".gz", ".xz", ".bz2", ".zst"))
+
+# Read after the host's own configuration. Its hooks must not run for us: docker-clean deletes the host's archives,
+# others call desktop services.
+CONFIGURATION = """\
+#clear APT::Update::Pre-Invoke;
+#clear APT::Update::Post-Invoke;
+#clear APT::Update::Post-Invoke-Success;
+Dir::Cache "{cache}/";
+Dir::Cache::archives "archives/";
+Dir::Cache::pkgcache "pkgcache.bin";
+Dir::Cache::srcpkgcache "srcpkgcache.bin";
+Debug::NoLocking "true";
+APT::Sandbox::User "";
+APT::Get::Assume-Yes "false";
+APT::Update::Error-Mode "any";
+"""
+# Read before everything, through APT_CONFIG, so that the other root's own configuration is the one that counts.
+OTHER_ROOT = """\
+{include}Dir "{root}/";
+Dir::State::status "{root}/var/lib/dpkg/status";
+APT::Architecture "{native}";
+APT::Architectures {{ {all} }};
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One loaded package list, in the words of `apt-get indextargets`."""
+
+    description: str
+    label: str
+    suite: str
+    codename: str
+    site: str
+    release: str
+    component: str
+    filename: str
+    metakey: str
+
+    @property
+    def security(self) -> bool:
+        """Debian-Security by its label (up to Debian 10 only that tells), everyone else by an archive named …-security."""
+        return self.label == "Debian-Security" or any(
+            name.endswith("-security") for name in (self.suite, self.codename, self.release)
+        )
+
+    @property
+    def origin(self) -> str:
+        return f"{self.label or self.site}:{self.release}"
+
+    def __str__(self) -> str:
+        return f"{self.site} {self.release} {self.component}"
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    version: str
+    priority: int
+    phased: bool
+    targets: tuple[Target, ...]
+
+    @property
+    def security(self) -> Target | None:
+        return next((target for target in self.targets if target.security), None)
+
+
+@dataclass(slots=True)
+class Policy:
+    """What `apt-cache policy` says of one package: its versions, newest first."""
+
+    header: str
+    installed: str = ""
+    candidate: str = ""
+    pinned: bool = False
+    versions: list[Version] = field(default_factory=list)
+
+    def newer_than_installed(self) -> list[Version]:
+        """The versions above the installed one. The same version with another stanza (X -> X) is not newer."""
+        names = [version.version for version in self.versions]
+        above = names.index(self.installed) if self.installed in names else 0
+        return [version for version in self.versions[:above] if version.version != self.installed]
+
+
+class Apt(PackageManager):
+    name = "apt"
+    distributions = frozenset(("debian", "ubuntu"))
+
+    def __init__(self, runner: Runner, private: Path, root: Path | None = None) -> None:
+        super().__init__(runner, private, root)
+        self.configuration = private / "apt.conf"
+        self.own_lists = False
+        (private / "lists/partial").mkdir(parents=True, exist_ok=True)
+        if root is not None:
+            self.look_into(root)
+        self.configure()
+
+    @classmethod
+    def has_database(cls, root: Path | None) -> bool:
+        try:
+            return (database(root) / "status").stat().st_size > 0
+        except OSError:
+            return False
+
+    # --- the steps --------------------------------------------------------------------------------
+
+    def refresh(self, progress: Progress) -> tuple[Gap, ...]:
+        """`apt-get update` into our own lists. They begin as a copy of the host's: then most answers are "Hit"."""
+        self.copy_host_lists()
+        self.own_lists = True
+        self.configure()
+
+        def status(line: str) -> None:
+            # dlstatus:1:20.0000:Retrieving file 1 of 5 (3s remaining)
+            kind, _, rest = line.partition(":")
+            parts = rest.split(":", 2)
+            if kind == "dlstatus" and len(parts) == 3:
+                progress(float(parts[1]), parts[2])
+
+        result = self.runner.run(self.apt_get("-o", "APT::Status-Fd={status_fd}", "update"), status)
+        fetched, gaps = parse_update(result)
+        if fetched:
+            self.refreshed.touch()
+        return gaps
+
+    def installed(self) -> list[Installed]:
+        result = self.runner.run(["dpkg-query", *self.admindir(), "-W", "-f", INVENTORY])
+        if result.code != 0:
+            raise problem("dpkg-query could not read the installed packages", result)
+        packages = parse_inventory(result.out)
+        if not packages:
+            raise PackageManagerError(
+                "dpkg-query lists no installed package.", f"Is this the right root? See {database(self.root)}/status."
+            )
+        return packages
+
+    def updates(self, installed: Sequence[Installed]) -> Findings:
+        targets, gaps = self.package_lists()
+        compressed = [target for target in targets if Path(target.filename).suffix in COMPRESSED]
+        policy, plan, *unpacked = self.runner.run_together(
+            Command(["apt-cache", "-c", str(self.configuration), "policy", *map(query, installed)]),
+            # Without -s: to simulate the order of installation, too, would take twice as long.
+            Command(self.apt_get("-qq", "--print-uris", "--download-only", "upgrade")),
+            *(Command([apt_helper(), "cat-file", target.filename]) for target in compressed),
+        )
+        if policy.code != 0:
+            raise problem("apt-cache could not read the package lists", policy)
+        sizes = {target.filename: result.out_size for target, result in zip(compressed, unpacked, strict=True)}
+        damaged = [Gap(text, target.security) for target in targets if (text := size_problem(target, sizes))]
+        if damaged:
+            self.forget_lists()
+        gaps += damaged
+        no_archive = Gap("No security archive is among the package sources: what is a security update cannot be told.")
+        blind = [gap for gap in gaps if gap.security] or [no_archive] * (not any(t.security for t in targets))
+        notes = []
+        if plan.code != 0:  # broken dependencies touch no verdict, only the words "kept back" and "phased"
+            notes.append(f"apt cannot work out an upgrade: {plan.last_words} {advice(plan.last_words)}".strip())
+        native = native_architecture(installed)
+        plain = parse_plan(plan.out) if plan.code == 0 else None
+        judge = Judge(inventory_by_header(installed, native), native, plain, blind)
+        entries = parse_policy(policy.out, {target.description: target for target in targets})
+        updates = tuple(update for entry in entries for update in judge.updates(entry))
+        if updates and no_archive in blind:
+            gaps.append(no_archive)
+        return Findings(updates, self.metadata_date(), tuple(gaps), tuple(notes))
+
+    # --- package lists ----------------------------------------------------------------------------
+
+    def package_lists(self) -> tuple[list[Target], list[Gap]]:
+        """The lists there are, and a gap for each that should be there and is not; the cache over them is made whole."""
+        cached = self.cache / "whole"
+        if not cached.exists():  # apt saves a cache of half the lists when one is damaged, and then trusts it
+            for path in self.cache.glob("*pkgcache.bin"):
+                path.unlink()
+        cached.unlink(missing_ok=True)
+        loaded, configured, made = self.runner.run_together(
+            Command(self.apt_get("indextargets", "--format", TARGET_FIELDS, "Created-By: Packages")),
+            # Without --no-release-info a list that is missing is left out in silence.
+            Command(
+                self.apt_get("indextargets", "--no-release-info", "--format", SOURCE_FIELDS, "Created-By: Packages")
+            ),
+            Command(["apt-cache", "-c", str(self.configuration), "gencaches"]),
+        )
+        for result in (configured, loaded, made):
+            if result.code != 0:
+                self.forget_lists()
+                raise problem("apt could not read the package lists", result)
+        cached.touch()
+        targets = parse_targets(loaded.out)
+        present = {(target.site, target.release, target.component) for target in targets}
+        sources = dict.fromkeys(tuple(line.split("\t")) for line in configured.out.splitlines() if line.strip())
+        missing = [source for source in sources if source not in present]
+        if not sources:
+            raise PackageManagerError(
+                "apt has no package sources.", "Add one to /etc/apt/sources.list or to a file in sources.list.d."
+            )
+        if not targets:
+            raise PackageManagerError(
+                f"apt has no package list of any of its {len(sources)} sources, so nothing is known about updates.",
+                "Run `apt-get update` on the host, or scan with refreshing switched on.",
+            )
+        return targets, [
+            Gap(f"The package list of {' '.join(source)} is missing.", may_be_security(*source)) for source in missing
+        ]
+
+    def copy_host_lists(self) -> None:
+        if any((self.private / "lists").glob("*Release")):
+            return
+        host_lists = self.host_lists()
+        for path in host_lists.iterdir() if host_lists.is_dir() else ():
+            if path.is_file() and path.name != "lock" and os.access(path, os.R_OK):
+                shutil.copy2(path, self.private / "lists" / path.name)
+        if date := modified(host_lists / "partial"):
+            self.refreshed.touch()
+            os.utime(self.refreshed, (date.timestamp(), date.timestamp()))
+
+    def forget_lists(self) -> None:
+        """A damaged list of ours must not live on: the next refresh begins anew. The host's are not ours to mend."""
+        if self.own_lists:
+            shutil.rmtree(self.private / "lists")
+            self.refreshed.unlink(missing_ok=True)
+
+    def metadata_date(self) -> datetime | None:
+        """When the lists were last fetched: ours by our own note; the host's by its folder `partial`, which every
+        `apt-get update` touches (the lists themselves carry the server's time)."""
+        return modified(self.refreshed) if self.own_lists else modified(self.host_lists() / "partial")
+
+    def host_lists(self) -> Path:
+        # LISTS='/var/lib/apt/lists/'
+        result = self.runner.run(["apt-config", "shell", "LISTS", "Dir::State::lists/d"])
+        return Path(result.out.strip().removeprefix("LISTS=").strip("'") or "/var/lib/apt/lists")
+
+    @property
+    def refreshed(self) -> Path:
+        return self.private / "refreshed"
+
+    # --- how apt is called ------------------------------------------------------------------------
+
+    @property
+    def cache(self) -> Path:
+        return self.private / ("cache" if self.own_lists else "cache-of-host-lists")
+
+    def apt_get(self, *words: str) -> list[str]:
+        return ["apt-get", "-c", str(self.configuration), *words]
+
+    def admindir(self) -> list[str]:
+        return [f"--admindir={database(self.root)}"] if self.root else []
+
+    def configure(self) -> None:
+        (self.cache / "archives/partial").mkdir(parents=True, exist_ok=True)
+        lists = f'Dir::State::lists "{self.private}/lists/";\n' if self.own_lists else ""
+        self.configuration.write_text(CONFIGURATION.format(cache=self.cache) + lists)
+
+    def look_into(self, root: Path) -> None:
+        """Let apt and dpkg read the other root's configuration, status and architectures instead of this host's."""
+        own = self.runner.run(["dpkg-query", *self.admindir(), "-W", "-f", r"${Architecture}\n", "dpkg"]).out.split()
+        native = own[0] if own else self.runner.run(["dpkg", "--print-architecture"]).out.strip()
+        try:
+            all_of_them = dict.fromkeys([native, *(database(root) / "arch").read_text().split()])
+        except OSError:
+            all_of_them = dict.fromkeys([native])
+        given = self.runner.environment.get("APT_CONFIG", "")
+        settings = OTHER_ROOT.format(
+            include=f'#include "{given}";\n' if given else "",
+            root=root,
+            native=native,
+            all=" ".join(f'"{name}";' for name in all_of_them),
+        )
+        path = self.private / "root.conf"
+        path.write_text(settings)
+        self.runner.environment["APT_CONFIG"] = str(path)
+
+
+# --- reading what they print ----------------------------------------------------------------------
+
+
+def parse_inventory(text: str) -> list[Installed]:
+    # install installed openssh-client amd64 1:9.2p1-2+deb12u6 openssh 1:9.2p1-2+deb12u6       (tabs between)
+    # hold    installed bash           amd64 5.2.15-2+b8       bash    5.2.15-2                held, but installed
+    # deinstall config-files nano      amd64 7.2-1             nano    7.2-1                   removed
+    rows = (line.split("\t") for line in text.splitlines())
+    return [
+        Installed(name, architecture, version, source, source_version, held=want == "hold")
+        for want, state, name, architecture, version, source, source_version in rows
+        if state in INSTALLED_STATES
+    ]
+
+
+def parse_targets(text: str) -> list[Target]:
+    return [Target(*line.split("\t")) for line in text.splitlines() if line.strip()]
+
+
+# "     1:9.2p1-2+deb12u9 500", " *** 1.1 100", "     1.1 500 (phased 10%)"
+VERSION_LINE = re.compile(r"(?: \*\*\*|    ) (?P<version>\S+) (?P<priority>-?\d+)(?: \(phased (?P<phased>\d+)%\))?$")
+# "        500 http://deb.example.org/debian bookworm/main amd64 Packages"
+ORIGIN_LINE = re.compile(r" {6,}-?\d+ (?P<description>.+)$")
+
+
+def parse_policy(text: str, targets: Mapping[str, Target]) -> Iterator[Policy]:
+    # openssh-client:
+    #   Installed: 1:9.2p1-2+deb12u6
+    #   Candidate: 1:9.2p1-2+deb12u10
+    #   Package pin: 1:9.2p1-2+deb12u6
+    #   Version table:
+    #      1:9.2p1-2+deb12u10 500
+    #         500 http://deb.example.org/debian bookworm/main amd64 Packages
+    #  *** 1:9.2p1-2+deb12u6 100
+    #         100 /var/lib/dpkg/status
+    for block in re.split(r"\n(?=\S)", text):
+        header, *lines = block.splitlines() or [""]
+        entry = Policy(header.rstrip(":"))
+        for line in lines:
+            name, _, value = line.strip().partition(": ")
+            if origin := ORIGIN_LINE.match(line):
+                last = entry.versions[-1]
+                if target := targets.get(origin["description"]):
+                    entry.versions[-1] = replace(last, targets=(*last.targets, target))
+            elif version := VERSION_LINE.match(line):
+                phased = version["phased"] is not None and int(version["phased"]) < 100
+                entry.versions.append(Version(version["version"], int(version["priority"]), phased, ()))
+            elif name == "Installed":
+                entry.installed = value
+            elif name == "Candidate":
+                entry.candidate = value
+            elif name == "Package pin":
+                entry.pinned = True
+        if entry.versions:
+            yield entry
+
+
+def parse_plan(text: str) -> frozenset[tuple[str, str]]:
+    """(name, architecture) of each package that a plain `apt-get upgrade` would install."""
+    # 'http://deb.example.org/…/openssl_3.0.22-1%7edeb12u2_amd64.deb' openssl_3.0.22-1~deb12u2_amd64.deb 1437360 SHA256:…
+    files = (line.rsplit("' ", 1)[1].split()[0] for line in text.splitlines() if line.startswith("'") and "' " in line)
+    parts = (file.removesuffix(".deb").split("_") for file in files)
+    return frozenset((part[0], part[-1]) for part in parts)
+
+
+def parse_update(result: Result) -> tuple[bool, tuple[Gap, ...]]:
+    """Whether anything was fetched, and a gap for each source that could not be."""
+    # Hit:1 http://deb.example.org/debian bookworm InRelease
+    # Err:2 http://deb.example.org/debian-security bookworm-security InRelease
+    fetched = any(re.match(r"(Hit|Get):\d+ ", line) for line in result.out.splitlines())
+    if result.code == 0:
+        return True, ()
+    failed = dict.fromkeys(
+        (words[1], words[2].split("/")[0])
+        for line in result.out.splitlines()
+        if line.startswith("Err:") and len(words := line.split()) >= 3
+    )
+    words = f"{result.last_words} {advice(result.last_words)}".strip()
+    if not failed:
+        return False, (Gap(f"The package lists could not be refreshed: {words}"),)
+    return fetched, tuple(
+        Gap(f"{site} {release} could not be refreshed: {words}", may_be_security(site, release))
+        for site, release in failed
+    )
+
+
+def size_problem(target: Target, unpacked: Mapping[str, int]) -> str:
+    """What is wrong with the list's size, or "": apt reads a list that was cut off without a word."""
+    expected = expected_size(target)
+    actual = unpacked[target.filename] if target.filename in unpacked else Path(target.filename).stat().st_size
+    if expected in (None, actual):
+        return ""
+    return f"The package list of {target} is damaged: {actual} bytes instead of {expected}."
+
+
+def expected_size(target: Target) -> int | None:
+    """The list's unpacked size by its Release file; None where there is none (a [trusted=yes] source may have none)."""
+    name = target.filename
+    for suffix in COMPRESSED:
+        name = name.removesuffix(suffix)
+    beginning = name.removesuffix(target.metakey.replace("/", "_"))
+    for release in (Path(beginning + "InRelease"), Path(beginning + "Release")):
+        if release.exists():
+            #  9f…e1  1234 main/binary-amd64/Packages
+            line = re.search(
+                rf"^ [0-9a-f]{{32,}} +(\d+) {re.escape(target.metakey)}$", release.read_text(), re.MULTILINE
+            )
+            return int(line[1]) if line else None
+    return None
+
+
+# --- deciding -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Judge:
+    """Turns what apt says of a package into updates: which version, security or not and why, and what blocks it."""
+
+    inventory: Mapping[str, Installed]
+    native: str
+    plain: frozenset[tuple[str, str]] | None  # what a plain upgrade would install; None = not known
+    blind: Sequence[Gap]  # what may hide a security archive
+
+    def updates(self, entry: Policy) -> Iterator[Update]:
+        package = self.inventory.get(entry.header)
+        newer = entry.newer_than_installed()
+        if package is None or not newer:
+            return
+        names = [version.version for version in newer]
+        above = newer[: names.index(entry.candidate)] if entry.candidate in names else newer
+        offered = newer[len(above) :]
+        if offered:
+            yield self.update(package, offered, self.blocked(package, offered[0]))
+        if pinned := self.pinned(entry, above):
+            yield self.update(package, newer[newer.index(pinned) :], "pinned")
+
+    def pinned(self, entry: Policy, above: Sequence[Version]) -> Version | None:
+        """The version above the candidate that only a pin keeps away. One from an archive that the administrator
+        never asked to follow, as backports, is no update; a security fix always is."""
+        return next((version for version in above if version.security or version.priority < 0 or entry.pinned), None)
+
+    def blocked(self, package: Installed, version: Version) -> str | None:
+        if package.held or self.plain is None:
+            return None
+        if {(package.name, package.architecture), (package.name, "all"), (package.name, self.native)} & self.plain:
+            return None  # "all" and native: a package may change between the two
+        return "phased" if version.phased else "kept back"
+
+    def update(self, package: Installed, versions: Sequence[Version], blocked: str | None) -> Update:
+        """`versions`: the available one first, then those between it and the installed one."""
+        available = versions[0]
+        fixes = [(version, target) for version in versions if (target := version.security)]
+        security, reason = self.verdict(package, available, fixes)
+        origins = [target.origin for target in (*available.targets, *(target for _, target in fixes))]
+        return Update(
+            package.name,
+            package.architecture,
+            package.version,
+            available.version,
+            package.source,
+            security,
+            reason,
+            tuple(dict.fromkeys(origins)),
+            held=package.held,
+            blocked=blocked,
+        )
+
+    def verdict(
+        self, package: Installed, available: Version, fixes: Sequence[tuple[Version, Target]]
+    ) -> tuple[bool | None, str]:
+        if fixes:
+            fix, target = fixes[0]
+            between = "" if fix is available else ", between the installed and the available version,"
+            return True, f"{fix.version}{between} is in {target.label or target.site} ({target.release})."
+        if self.blind:
+            return None, f"It cannot be told whether this is a security update. {self.blind[0].text}"
+        return False, f"No version after {package.version} comes from a security archive."
+
+
+def inventory_by_header(installed: Sequence[Installed], native: str) -> dict[str, Installed]:
+    """By the names that `apt-cache policy` uses: plain for the native architecture and "all", name:arch for others."""
+    return {
+        package.name if package.architecture in ("all", native) else f"{package.name}:{package.architecture}": package
+        for package in installed
+    }
+
+
+def native_architecture(installed: Collection[Installed]) -> str:
+    """dpkg's own; without dpkg, the one that most packages have."""
+    own = [package.architecture for package in installed if package.name == "dpkg"]
+    counted = Counter(package.architecture for package in installed if package.architecture != "all")
+    return own[0] if own else next((name for name, _ in counted.most_common(1)), "all")
+
+
+def query(package: Installed) -> str:
+    return package.name if package.architecture == "all" else f"{package.name}:{package.architecture}"
+
+
+def may_be_security(site: str, release: str, *_: str) -> bool:
+    """Whether a source that could not be read may be a security archive, by what is known of it: its address."""
+    return release.endswith(("-security", "/updates")) or "security" in site or "esm" in site
+
+
+# --- advice ---------------------------------------------------------------------------------------
+
+NEXT_STEPS = (
+    ("No space left on device", "Free some disk space and scan again."),
+    ("Could not get lock", "Another program is using apt: scan again when it has ended."),
+    ("dpkg was interrupted", "Run `dpkg --configure -a` on the host."),
+    ("Unmet dependencies", "Run `apt-get --fix-broken install` on the host."),
+    ("unmet dependencies", "Run `apt-get --fix-broken install` on the host."),
+    ("NO_PUBKEY", "Install the archive's signing key on the host."),
+    ("resolving", "Check the host's network and name resolution."),
+    ("connect", "Check that the host can reach its package servers."),
+    ("could not be parsed", "Run `apt-get update` on the host to fetch the lists again."),
+    ("parse", "Run `apt-get update` on the host to fetch the lists again."),
+    ("not installed", "Install it, or choose another package manager."),
+)
+
+
+def advice(words: str) -> str:
+    return next((step for pattern, step in NEXT_STEPS if pattern in words), "")
+
+
+def problem(what: str, result: Result) -> PackageManagerError:
+    return PackageManagerError(f"{what}: {result.last_words}", advice(result.last_words))
+
+
+def database(root: Path | None) -> Path:
+    if root is not None:
+        return root / "var/lib/dpkg"
+    return Path(os.environ.get("DPKG_ADMINDIR", "/var/lib/dpkg"))
+
+
+def apt_helper() -> str:
+    return shutil.which("/usr/lib/apt/apt-helper") or "apt-helper"
+
+
+def modified(path: Path) -> datetime | None:
+    try:
+        return datetime.fromtimestamp(path.stat().st_mtime, UTC)
+    except OSError:
+        return None

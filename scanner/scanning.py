@@ -1,0 +1,215 @@
+"""A scan, from top to bottom."""
+
+import fcntl
+import hashlib
+import logging
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import IO
+
+from django.conf import settings
+from django.db import InterfaceError, OperationalError, close_old_connections, transaction
+from django.utils import timezone
+
+from scanner.announcing import announce
+from scanner.models import OpenUpdate, Scan, Snapshot
+from scanner.package_managers import detect
+from scanner.package_managers.command import CommandError, Runner
+from scanner.package_managers.interface import Gap, PackageManagerError, Report
+
+STEPS = (  # what is being done, and the percentage at which it begins
+    ("Finding the package manager", 0),
+    ("Refreshing package lists", 5),
+    ("Reading installed packages", 60),
+    ("Reading available updates", 65),
+    ("Storing the result", 95),
+)
+HEARTBEAT = 1.0  # seconds between two signs of life, and two looks whether somebody wants to cancel
+NEWS = 0.25  # seconds between two messages about one and the same step
+STORE_PATIENCE = 60  # seconds that a finished scan waits for a database that is away
+
+StepTaken = Callable[[int, float, str], None]
+"""Called with the step's number in STEPS, the percentage of that step, and a detail in words."""
+
+logger = logging.getLogger(__name__)
+
+
+class Cancelled(Exception):
+    """Somebody asked for an end."""
+
+
+class ClaimLost(Exception):
+    """The scan is not ours any more: it was marked as lost, or another worker has taken it over."""
+
+
+def run(scan: Scan, redelivered: bool = False, watcher: StepTaken | None = None) -> None:
+    """Run a stored scan to its end, whatever that is. Does nothing if another process has it."""
+    if not scan.take(redelivered):
+        return
+    log = Log(scan, watcher)
+    try:
+        report = examine(scan, log.step, log.watch)
+        log.step(4)
+        store_with_patience(scan, report)
+    except ClaimLost:
+        logger.warning("%s was taken over or given up while it ran here", scan)
+        return
+    except Cancelled:
+        end(scan, state=Scan.State.CANCELLED)
+    except Exception as error:
+        words, next_step = in_words(error)
+        end(scan, state=Scan.State.FAILED, error=words, next_step=next_step)
+    announce(scan)
+
+
+def fail_lost() -> None:
+    """Mark scans as failed whose worker vanished or that no worker took, and tell who watches."""
+    for scan in Scan.objects.fail_lost():
+        announce(scan)
+
+
+def examine(scan: Scan, step: StepTaken, watch: Callable[[], None]) -> Report:
+    """Ask the package manager, and decide. Reads nothing from the database and writes nothing to it."""
+    runner = Runner(time.monotonic() + settings.SCAN_TIME_LIMIT - 5, watch)
+    root = Path(scan.root).resolve() if scan.root else None
+    step(0, 0, "")
+    found = detect(root, scan.wanted_package_manager)
+    with private_folder(found.name, root, runner) as private:
+        manager = found(runner, private, root)
+        refresh_gaps: tuple[Gap, ...] = ()
+        if scan.refresh:
+            step(1, 0, found.name)
+            refresh_gaps = manager.refresh(lambda percent, detail: step(1, percent, detail))
+        step(2, 0, found.name)
+        packages = manager.installed()
+        step(3, 0, f"of {len(packages)} packages")
+        try:
+            findings = manager.updates(packages)
+        except PackageManagerError as error:  # a refresh that failed is likely why
+            raise replace(error, message=" ".join([*(gap.text for gap in refresh_gaps), error.message])) from error
+    return Report(found.name, tuple(packages), findings, (*refresh_gaps, *findings.gaps), findings.notes)
+
+
+def counts(report: Report) -> dict[str, object]:
+    """The columns of a scan that say what it found."""
+    return {
+        "state": Scan.State.PARTIAL if report.gaps else Scan.State.COMPLETED,
+        "package_manager": report.package_manager,
+        "gaps": [gap.text for gap in report.gaps],
+        "notes": list(report.notes),
+        "metadata_date": report.findings.metadata_date,
+        "security_updates": report.security_updates,
+        "total_updates": report.total_updates,
+        "total_packages": len(report.packages),
+        "pinned_security_updates": report.pinned_security_updates,
+        "finished_at": timezone.now(),
+        "percent": 100,
+        "step": "",
+        "detail": "",
+    }
+
+
+def store(scan: Scan, report: Report) -> None:
+    """Snapshot, counts and state in one transaction: who sees the state sees all of it."""
+    with transaction.atomic():
+        snapshot = Snapshot.objects.keep(report)
+        if not scan.change(scan.still_mine(), snapshot=snapshot, **counts(report)):
+            raise ClaimLost
+        OpenUpdate.objects.follow(scan, report.installable)
+
+
+def store_with_patience(scan: Scan, report: Report) -> None:
+    """A database that is restarted must not cost the scan."""
+    deadline = time.monotonic() + STORE_PATIENCE
+    while True:
+        try:
+            return store(scan, report)
+        except (OperationalError, InterfaceError):
+            if time.monotonic() > deadline:
+                raise
+            close_old_connections()
+            time.sleep(1)
+
+
+def in_words(error: Exception) -> tuple[str, str]:
+    """What went wrong, and what to do about it. What nobody foresaw is logged with its traceback."""
+    if isinstance(error, PackageManagerError):
+        return error.message, error.next_step
+    if isinstance(error, CommandError):
+        return str(error), "Run it on the host by hand to see what it does."
+    logger.error("a scan stopped unexpectedly", exc_info=error)
+    return f"The scan stopped unexpectedly: {type(error).__name__}: {error}", "The log has the details."
+
+
+def overall(number: int, percent: float) -> int:
+    """The percentage of the whole scan, from a step's number and the percentage of that step."""
+    begin, after = STEPS[number][1], STEPS[number + 1][1] if number + 1 < len(STEPS) else 100
+    return round(begin + (after - begin) * percent / 100)
+
+
+def end(scan: Scan, **fields: object) -> None:
+    scan.change(scan.still_mine(), finished_at=timezone.now(), **fields)
+
+
+class Log:
+    """Keeps the row of a running scan alive and true, and tells who watches."""
+
+    def __init__(self, scan: Scan, watcher: StepTaken | None = None) -> None:
+        self.scan = scan
+        self.watcher = watcher
+        self.last_sign = time.monotonic()
+        self.last_news = 0.0
+        self.number = -1
+
+    def step(self, number: int, percent: float = 0, detail: str = "") -> None:
+        if number == self.number and time.monotonic() - self.last_news < NEWS:
+            return
+        self.number, self.last_news = number, time.monotonic()
+        if self.watcher:
+            self.watcher(number, percent, detail)
+        self.save(step=STEPS[number][0], percent=overall(number, percent), detail=detail[:200])
+        announce(self.scan)
+
+    def watch(self) -> None:
+        if time.monotonic() - self.last_sign >= HEARTBEAT:
+            self.save()
+
+    def save(self, **fields: object) -> None:
+        self.last_sign = time.monotonic()
+        try:
+            if not self.scan.change(self.scan.still_mine(), heartbeat_at=timezone.now(), **fields):
+                raise ClaimLost
+            self.scan.refresh_from_db(fields=["cancel_requested_at"])
+        except (OperationalError, InterfaceError) as error:  # the database may be back before the scan has ended
+            logger.warning("%s could not save its progress: %s", self.scan, error)
+            close_old_connections()
+        if self.scan.cancel_requested_at:
+            raise Cancelled
+
+
+@contextmanager
+def private_folder(package_manager: str, root: Path | None, runner: Runner) -> Iterator[Path]:
+    """A folder for one user, root and environment, held by one scan at a time."""
+    names = ("APT_CONFIG", "DPKG_ADMINDIR", "HOME")
+    place = [str(os.getuid()), str(root or "/"), *(os.environ.get(name, "") for name in names)]
+    key = hashlib.sha256("\n".join(place).encode()).hexdigest()[:16]
+    folder = settings.SCANNER_DATA / "metadata" / f"{package_manager}-{key}"
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        wait_for(lock, runner)
+        yield folder
+
+
+def wait_for(lock: IO[str], runner: Runner) -> None:
+    while True:
+        try:
+            return fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            runner.watch()
+            if time.monotonic() > runner.deadline:
+                raise CommandError("Another scan of this host did not end within the time limit.") from None
+            time.sleep(0.2)

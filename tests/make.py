@@ -1,0 +1,87 @@
+"""Rows and reports for tests, in plain functions."""
+
+from datetime import timedelta
+from typing import Any
+
+from django.contrib.auth.models import Permission, User
+from django.db import transaction
+from django.utils import timezone
+
+from scanner import scanning
+from scanner.models import Host, OpenUpdate, Scan, Snapshot
+from scanner.package_managers.interface import Findings, Gap, Installed, Report, Update
+
+
+def make_host(name: str = "web-1") -> Host:
+    return Host.objects.named(name)
+
+
+def make_update(name: str = "openssl", security: bool | None = True, **fields: Any) -> Update:
+    values = {
+        "name": name,
+        "architecture": "amd64",
+        "installed_version": "1.0-1",
+        "available_version": "1.0-2",
+        "source": name,
+        "security": security,
+        "reason": "1.0-2 is in Debian-Security (bookworm-security)." if security else "No version is.",
+        "origins": ("Debian-Security:bookworm-security",) if security else ("Debian:bookworm",),
+    }
+    return Update(**{**values, **fields})
+
+
+def make_report(
+    *updates: Update, packages: int = 3, gaps: tuple[Gap, ...] = (), age: timedelta = timedelta(0)
+) -> Report:
+    names = [*dict.fromkeys(update.name for update in updates), *(f"package-{n}" for n in range(packages))]
+    installed = tuple(Installed(name, "amd64", "1.0-1", name, "1.0-1") for name in names[: max(packages, len(updates))])
+    return Report("apt", installed, Findings(updates, timezone.now() - age, gaps), gaps)
+
+
+def make_scan(
+    host: Host | None = None, state: str = Scan.State.COMPLETED, report: Report | None = None, **fields: Any
+) -> Scan:
+    """A scan as the scanner itself would have left it."""
+    trigger = fields.pop("trigger", Scan.Trigger.API)
+    scan = Scan.objects.create(host=host or make_host(), trigger=trigger)
+    if state != Scan.State.QUEUED:
+        scan.take()
+    if state in Scan.COUNTED:
+        scanning.store(scan, report or make_report())
+    elif state not in Scan.ACTIVE:
+        scanning.end(scan, state=state, error=fields.pop("error", "E: it broke" if state == Scan.State.FAILED else ""))
+    if fields:
+        Scan.objects.filter(pk=scan.pk).update(**fields)
+    scan.refresh_from_db()
+    return scan
+
+
+def make_history(host: Host, days: int, securities: list[int]) -> list[Scan]:
+    """One completed scan a day, the oldest first, ending today, with so many security updates each."""
+    scans = []
+    for day, count in zip(range(days, 0, -1), securities, strict=True):
+        at = timezone.now() - timedelta(days=day - 1)
+        report = make_report(*(make_update(f"lib{n}") for n in range(count)))
+        with transaction.atomic():
+            fields = {"created_at": at, "started_at": at, "finished_at": at + timedelta(seconds=2), "metadata_date": at}
+            scans.append(make_scan(host, report=report, **fields))
+    return scans
+
+
+def make_user(name: str = "ops", staff: bool = True, run: bool = True) -> User:
+    user = User.objects.create_user(name, password="correct horse battery", is_staff=staff)
+    if run:
+        user.user_permissions.add(Permission.objects.get(codename="run_scan"))
+    return user
+
+
+__all__ = [
+    "OpenUpdate",
+    "Snapshot",
+    "make_history",
+    "make_host",
+    "make_report",
+    "make_scan",
+    "make_update",
+    "make_user",
+]
