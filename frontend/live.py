@@ -1,0 +1,69 @@
+"""The one WebSocket: a snapshot on connect, then each change. What it says is what a reload would show."""
+
+import asyncio
+import time
+from typing import Any
+from urllib.parse import parse_qs
+
+from asgiref.sync import sync_to_async
+from channels.generic.websocket import AsyncJsonWebsocketConsumer
+from django.utils import timezone
+
+from frontend.access import may_see
+from scanner import scanning
+from scanner.announcing import GROUP
+from scanner.document import summary, utc
+from scanner.models import Host, Scan
+
+BEAT = 5.0  # seconds; a beat goes through the broker and back, so "Live" is true of the whole way
+NOT_SIGNED_IN = 4401
+
+
+class LiveScans(AsyncJsonWebsocketConsumer):
+    """Server to client: {"type": "snapshot", "at", "scans"}, {"type": "scan", "scan"}, {"type": "beat"}."""
+
+    async def connect(self) -> None:
+        user = self.scope.get("user")
+        if user is None or not await sync_to_async(may_see)(user):
+            await self.close(NOT_SIGNED_IN)
+            return
+        self.host = parse_qs(self.scope["query_string"].decode()).get("host", [""])[0]
+        self.last_beat = time.monotonic()
+        await self.channel_layer.group_add(GROUP, self.channel_name)  # first join, then read: nothing falls between
+        await self.accept()
+        await self.send_snapshot()
+        self.beating = asyncio.create_task(self.keep_beating())
+
+    async def disconnect(self, code: int) -> None:
+        if hasattr(self, "beating"):
+            self.beating.cancel()
+            await self.channel_layer.group_discard(GROUP, self.channel_name)
+
+    async def send_snapshot(self) -> None:
+        await self.send_json({"type": "snapshot", **await sync_to_async(snapshot)(self.host)})
+
+    async def scan_changed(self, event: dict[str, Any]) -> None:
+        await self.send_json({"type": "scan", "scan": event["scan"]})
+
+    async def keep_beating(self) -> None:
+        while True:
+            await asyncio.sleep(BEAT)
+            try:
+                await self.channel_layer.send(self.channel_name, {"type": "beat"})
+            except Exception:  # noqa: S112 - the broker is away: no beat says so
+                continue
+
+    async def beat(self, _: dict[str, Any]) -> None:
+        silence, self.last_beat = time.monotonic() - self.last_beat, time.monotonic()
+        if silence > 2 * BEAT:  # the broker was away, and what was said meanwhile is lost
+            await self.send_snapshot()
+        await self.send_json({"type": "beat"})
+
+
+def snapshot(host_name: str) -> dict[str, Any]:
+    """Every scan under way, and the named host's last one: the page sees whether it is behind."""
+    scanning.fail_lost()
+    scans = list(Scan.objects.active().select_related("host"))
+    host = Host.objects.filter(name=host_name).first()
+    last = host.last_scan() if host else None
+    return {"at": utc(timezone.now()), "scans": [summary(scan) for scan in [*scans, *([last] if last else [])]]}

@@ -1,0 +1,234 @@
+"""Pages: read, decide, answer."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.conf import settings
+from django.core.paginator import Paginator
+from django.db.models import Q, QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.utils import timezone
+from django.utils.http import url_has_allowed_host_and_scheme
+from django.views.decorators.http import require_POST, require_safe
+from django_celery_beat.models import PeriodicTask
+
+from frontend import charts
+from frontend.access import may_run, staff_only
+from frontend.api import chosen_host
+from scanner import scanning
+from scanner.models import Host, Scan
+
+THEMES = ("light", "dark", "system")
+TREND_DAYS = 30
+HISTORY_ROWS = 20
+LATEST_ROWS = 100
+SIZES = (100, 50, 250, 1000)  # rows a page; the first is the default
+TARGET_HOURS = 48  # within which a security update should be installed
+STEPS = [name for name, _ in scanning.STEPS]
+UPDATE_COLUMNS = (
+    ("name", "Package"),
+    ("installed_version", "Installed"),
+    ("available_version", "Available"),
+    ("source", "Source"),
+    ("reason", "Why"),
+)
+PACKAGE_COLUMNS = (("name", "Package"), ("version", "Version"), ("architecture", "Architecture"), ("source", "Source"))
+
+
+def everywhere(request: HttpRequest) -> dict[str, Any]:
+    """What every template may use."""
+    theme = request.COOKIES.get("theme", "system")
+    user = getattr(request, "user", None)
+    return {"theme": theme if theme in THEMES else "system", "may_run": bool(user and may_run(user))}
+
+
+@require_safe
+def healthz(request: HttpRequest) -> HttpResponse:
+    """200 when the web process answers and reaches its database; for health checks, without sign-in."""
+    Host.objects.exists()
+    return HttpResponse("ok\n", content_type="text/plain")
+
+
+@require_POST
+def theme(request: HttpRequest) -> HttpResponse:
+    back = request.POST.get("next", "")
+    response = redirect(back if url_has_allowed_host_and_scheme(back, {request.get_host()}) else "dashboard")
+    if (chosen := request.POST.get("theme")) in THEMES:
+        response.set_cookie("theme", chosen, max_age=365 * 24 * 3600, samesite="Lax", secure=settings.HTTPS)
+    return response
+
+
+@require_safe
+@staff_only
+def overview(request: HttpRequest) -> HttpResponse:
+    """Every host in one table, worst first; the widget of each."""
+    order = ["high", "medium", "low", "unknown", "secure"]
+    rows: list[dict[str, Any]] = [
+        {
+            "host": host,
+            "level": host.level(),
+            "good": host.last_good_scan(),
+            "last": host.last_scan(),
+            "active": host.active_scan(),
+        }
+        for host in Host.objects.all()
+    ]
+    rows.sort(key=lambda row: (order.index(row["level"].severity), row["host"].name))
+    tally = Counter(row["level"] for row in rows)
+    return render(request, "frontend/overview.html", {"rows": rows, "tally": tally.items()})
+
+
+@require_safe
+@staff_only
+def dashboard(request: HttpRequest) -> HttpResponse:
+    scanning.fail_lost()
+    host = chosen_host(request.GET.get("host", "")) or Host.objects.local()
+    good, last, active = host.last_good_scan(), host.last_scan(), host.active_scan()
+    now = timezone.now()
+    level = host.level()
+    days = daily_counts(host, now)
+    oldest = host.open_updates.oldest()
+    context = {
+        "host": host,
+        "hosts": Host.objects.all(),
+        "level": level,
+        "good": good,
+        "last": last,
+        "active": active,
+        "trouble": last if last and last != good else None,  # the last scan, where it has no counts
+        "stale": bool(good and metadata_too_old(good, now)),
+        "before": host.scans.with_counts().exclude(pk=good.pk).first() if good else None,
+        "oldest": oldest,
+        "oldest_is_late": bool(oldest and now - oldest.since > timedelta(hours=TARGET_HOURS)),
+        "target_hours": TARGET_HOURS,
+        "security": with_since(host, good.updates.security()[:LATEST_ROWS]) if good else [],
+        "trend": charts.trend(days, now),
+        "days": days,
+        "history": page_of(host.scans.select_related("host"), request, HISTORY_ROWS),
+        "next_scan": next_scheduled_scan(host, now),
+        "metadata_max_age_days": settings.METADATA_MAX_AGE_DAYS,
+        "steps": STEPS,
+    }
+    return render(request, "frontend/dashboard.html", context)
+
+
+@require_safe
+@staff_only
+def scan(request: HttpRequest, pk: int) -> HttpResponse:
+    shown = get_object_or_404(Scan.objects.select_related("host", "snapshot__package_set"), pk=pk)
+    tabs = tabs_of(shown)
+    tab = request.GET.get("tab", "overview")
+    tab = tab if tab in {key for key, _, _ in tabs} else "overview"
+    context = {"scan": shown, "host": shown.host, "level": shown.level, "tab": tab, "tabs": tabs, "steps": STEPS}
+    if tab == "packages":
+        context["table"] = Table.asked_for(request, shown.packages, PACKAGE_COLUMNS, ("name", "source"))
+    elif tab != "overview":
+        updates = shown.updates
+        rows, pinned = {
+            "security": (updates.security(), updates.pinned().filter(security=True)),
+            "updates": (updates.others(), updates.pinned().exclude(security=True)),
+            "all": (updates.counted(), updates.pinned()),
+        }[tab]
+        context["table"] = Table.asked_for(request, rows, UPDATE_COLUMNS, ("name", "source", "reason"))
+        context["pinned"] = pinned
+    return render(request, "frontend/scan.html", context)
+
+
+def tabs_of(scan: Scan) -> list[tuple[str, str, int | None]]:
+    """Each tab's key, label and count: for every number there is a tab that lists exactly its rows."""
+    others = scan.updates.others().count() if scan.has_counts else None
+    return [
+        ("overview", "Overview", None),
+        ("security", "Security updates", scan.security_updates),
+        ("updates", "Other updates", others),
+        ("all", "All updates", scan.total_updates),
+        ("packages", "Packages", scan.total_packages),
+    ]
+
+
+@dataclass
+class Table:
+    """A list of one page, searched and sorted by the server; all its state is in the address."""
+
+    page: Any
+    columns: Sequence[tuple[str, str]]
+    q: str
+    sort: str
+    size: int
+    total: int  # before the search
+
+    @classmethod
+    def asked_for(
+        cls, request: HttpRequest, rows: QuerySet[Any], columns: Sequence[tuple[str, str]], searched: Sequence[str]
+    ) -> "Table":
+        q = request.GET.get("q", "").strip()
+        sort = request.GET.get("sort", "name")
+        if sort.removeprefix("-") not in dict(columns):
+            sort = "name"
+        size = request.GET.get("size", "")
+        rows_a_page = int(size) if size.isdecimal() and int(size) in SIZES else SIZES[0]
+        total = rows.count()
+        if q:
+            wanted = Q()
+            for name in searched:
+                wanted |= Q(**{f"{name}__icontains": q})
+            rows = rows.filter(wanted)
+        return cls(page_of(rows.order_by(sort, "pk"), request, rows_a_page), columns, q, sort, rows_a_page, total)
+
+    @property
+    def sizes(self) -> Sequence[int]:
+        return sorted(SIZES)
+
+    @property
+    def headings(self) -> list[dict[str, str]]:
+        """Each column's name, label, what `sort` a click asks for, and its aria-sort."""
+        return [
+            {
+                "name": name,
+                "label": label,
+                "next": f"-{name}" if self.sort == name else name,
+                "aria": {name: "ascending", f"-{name}": "descending"}.get(self.sort, ""),
+            }
+            for name, label in self.columns
+        ]
+
+
+def page_of(rows: QuerySet[Any], request: HttpRequest, size: int) -> Any:
+    return Paginator(rows, size).get_page(request.GET.get("page"))
+
+
+def metadata_too_old(good: Scan, now: datetime) -> bool:
+    limit = timedelta(days=settings.METADATA_MAX_AGE_DAYS)
+    return good.metadata_date is None or now - good.metadata_date > limit
+
+
+def with_since(host: Host, updates: Iterable[Any]) -> list[Any]:
+    """The updates, each with `since`: when this host first was without it."""
+    since = {(row.name, row.architecture): row.since for row in host.open_updates.all()}
+    rows = list(updates)
+    for update in rows:
+        update.since = since.get((update.name, update.architecture))
+    return rows
+
+
+def daily_counts(host: Host, now: datetime) -> list[tuple[datetime, int | None, int | None]]:
+    """(date, security updates, all updates) of the last scan with counts of each day; days without one are left out."""
+    scans = host.scans.with_counts().filter(finished_at__gte=now - timedelta(days=TREND_DAYS)).order_by("finished_at")
+    days = {}
+    for date, security, total in scans.values_list("finished_at", "security_updates", "total_updates"):
+        local = timezone.localtime(date)
+        days[local.date()] = (local, security, total)
+    return list(days.values())
+
+
+def next_scheduled_scan(host: Host, now: datetime) -> datetime | None:
+    """When Beat will next start a scan of this host, by the schedules in the admin; None where there is none."""
+    if not host.scheduled:
+        return None
+    tasks = PeriodicTask.objects.filter(task="tasks.scans.scan_hosts", enabled=True)
+    waits = [task.schedule.is_due(task.last_run_at or now).next for task in tasks]
+    return (now + timedelta(seconds=min(waits) + 30)).replace(second=0, microsecond=0) if waits else None

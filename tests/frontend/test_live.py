@@ -1,0 +1,107 @@
+"""The socket, on the real channel layer: who may join, what it says first, and what it says then."""
+
+import asyncio
+from typing import Any
+
+import pytest
+from asgiref.sync import sync_to_async
+from channels.testing import WebsocketCommunicator
+from django.contrib.auth.models import AnonymousUser, User
+from django.test import Client
+
+from frontend.live import LiveScans
+from project.asgi import application
+from scanner import scanning
+from scanner.announcing import announce
+from tests.make import make_host, make_report, make_scan, make_update, make_user
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+ADDRESS = "/ws/security/package-scanner/?host=web-1"
+
+
+def socket_of(user: Any) -> WebsocketCommunicator:
+    communicator = WebsocketCommunicator(LiveScans.as_asgi(), ADDRESS)
+    communicator.scope["user"] = user
+    return communicator
+
+
+def conversation(user: Any, talk: Any) -> None:
+    async def main() -> None:
+        socket = socket_of(user)
+        connected, _ = await socket.connect()
+        assert connected
+        await talk(socket)
+        await socket.disconnect()
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("who", ["nobody", "not staff"])
+def test_the_socket_is_closed_to_who_may_not_see(who: str) -> None:
+    user = AnonymousUser() if who == "nobody" else make_user(staff=False)
+    connected, code = asyncio.run(socket_of(user).connect())
+    assert (connected, code) == (False, 4401)
+
+
+def test_another_sites_page_cannot_open_the_socket() -> None:
+    client = Client()
+    client.force_login(make_user())
+    cookie = f"sessionid={client.cookies['sessionid'].value}".encode()
+
+    async def connects(origin: bytes) -> bool:
+        headers = [(b"origin", origin), (b"cookie", cookie), (b"host", b"localhost")]
+        socket = WebsocketCommunicator(application, ADDRESS, headers=headers)
+        connected, _ = await socket.connect()
+        await socket.disconnect()
+        return connected
+
+    assert asyncio.run(connects(b"http://localhost"))
+    assert not asyncio.run(connects(b"https://evil.example"))
+
+
+def test_it_begins_with_a_snapshot_of_what_is_under_way_and_the_last_scan() -> None:
+    make_scan(report=make_report(make_update()))
+    make_scan(state="running", step="Reading available updates", percent=70)
+
+    async def talk(socket: WebsocketCommunicator) -> None:
+        found = await socket.receive_json_from()
+        assert found["type"] == "snapshot"
+        active, last = found["scans"]
+        assert active["progress"] == {"step": "Reading available updates", "percent": 70, "detail": ""}
+        assert (last["state"], last["security_updates"], "updates" in last) == ("completed", 1, False)
+
+    conversation(make_user(), talk)
+
+
+def test_every_change_reaches_every_socket() -> None:
+    scan = make_scan(state="running")
+
+    async def talk(socket: WebsocketCommunicator) -> None:
+        other = socket_of(await sync_to_async(User.objects.get)())
+        await other.connect()
+        for each in (socket, other):
+            assert (await each.receive_json_from())["type"] == "snapshot"
+        await sync_to_async(scanning.store)(scan, make_report(make_update()))
+        await sync_to_async(announce)(scan)
+        for each in (socket, other):
+            found = await each.receive_json_from()
+            assert (found["type"], found["scan"]["state"], found["scan"]["status_label"]) == (
+                "scan",
+                "completed",
+                "Low Risk",
+            )
+        await other.disconnect()
+
+    conversation(make_user(), talk)
+
+
+def test_an_idle_socket_stays_open_and_gets_beats() -> None:
+    make_host()
+
+    async def talk(socket: WebsocketCommunicator) -> None:
+        assert (await socket.receive_json_from())["type"] == "snapshot"
+        # redis-py 8 ended sockets that were idle for 5 s
+        assert await socket.receive_json_from(timeout=8) == {"type": "beat"}
+
+    conversation(make_user(), talk)
