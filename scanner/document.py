@@ -48,6 +48,7 @@ def summary(scan: Scan) -> dict[str, Any]:
         "total_packages": scan.total_packages,
         "pinned_security_updates": scan.pinned_security_updates,
         "trigger": str(scan.trigger),
+        "requested_by": scan.requested_by or None,
         "progress": {"step": scan.step, "percent": scan.percent, "detail": scan.detail} if scan.active else None,
         "url": scan.get_absolute_url() if scan.pk else None,
     }

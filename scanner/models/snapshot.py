@@ -1,9 +1,7 @@
 """What a scan found, stored once per distinct content and found by its hash."""
 
 import hashlib
-import json
 from collections.abc import Iterable, Sequence
-from dataclasses import astuple
 from typing import Any
 
 from django.db import models
@@ -136,9 +134,8 @@ def fields(value: Installed | FoundUpdate) -> dict[str, Any]:
 
 def content_hash(*parts: str | Iterable[Installed | FoundUpdate]) -> str:
     """SHA-256 of the content, whatever the order in which the package manager listed it."""
-    canonical = [part if isinstance(part, str) else sorted(map(line, part)) for part in parts]
-    return hashlib.sha256(json.dumps(canonical).encode()).hexdigest()
-
-
-def line(value: Installed | FoundUpdate) -> str:
-    return json.dumps(astuple(value))
+    digest = hashlib.sha256()
+    for part in parts:
+        lines = [part] if isinstance(part, str) else sorted(repr(tuple(fields(value).values())) for value in part)
+        digest.update("\n".join([*lines, ""]).encode())
+    return digest.hexdigest()

@@ -23,8 +23,9 @@ def detect(root: Path | None = None, wanted: str = "") -> type[PackageManager]:
     native = [manager for manager in with_database if manager.distributions & words]
     for manager in native + with_database:
         return manager
+    called = ", ".join(sorted(words)) or "?"
     raise PackageManagerError(
-        f"No package database was found on {root or 'this host'}, which calls itself {', '.join(sorted(words)) or '?'}.",
+        f"No package database was found on {root or 'this host'}, which calls itself {called}.",
         f"Supported are {', '.join(NAMES)}; another root can be named with --root.",
     )
 

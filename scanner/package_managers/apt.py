@@ -34,7 +34,7 @@ TARGET_FIELDS = "\t".join(
     f"$({name})"
     for name in ("DESCRIPTION", "LABEL", "SUITE", "CODENAME", "SITE", "RELEASE", "COMPONENT", "FILENAME", "METAKEY")
 )
-SOURCE_FIELDS = "$(SITE)\t$(RELEASE)\t$(COMPONENT)"
+FOLLOWED = 500  # apt_preferences(5): the priority of an archive that is neither NotAutomatic nor pinned
 COMPRESSED = frozenset((".lz4", ".gz", ".xz", ".bz2", ".zst"))
 
 # Read after the host's own configuration. Its hooks must not run for us: docker-clean deletes the host's archives,
@@ -77,7 +77,7 @@ class Target:
 
     @property
     def security(self) -> bool:
-        """Debian-Security by its label (up to Debian 10 only that tells), everyone else by an archive named …-security."""
+        """Debian-Security by its label (up to Debian 10 only that tells), all others by an archive named …-security."""
         return self.label == "Debian-Security" or any(
             name.endswith("-security") for name in (self.suite, self.codename, self.release)
         )
@@ -86,8 +86,21 @@ class Target:
     def origin(self) -> str:
         return f"{self.label or self.site}:{self.release}"
 
+    @property
+    def source(self) -> tuple[str, str, str]:
+        return self.site, self.release, self.component
+
     def __str__(self) -> str:
-        return f"{self.site} {self.release} {self.component}"
+        return " ".join(self.source)
+
+
+@dataclass(frozen=True, slots=True)
+class Lists:
+    """The package lists of the configured sources: apt does not store one that its archive says is empty."""
+
+    loaded: list[Target]
+    empty: list[Target]
+    missing: list[Gap]
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +108,13 @@ class Version:
     version: str
     priority: int
     phased: bool
-    targets: tuple[Target, ...]
+    targets: tuple[Target, ...] = ()
+    archive_priority: int = -32768
+
+    @property
+    def pinned(self) -> bool:
+        """Whether the administrator gave this very version a priority, whatever its archives have."""
+        return self.priority != self.archive_priority
 
     @property
     def security(self) -> Target | None:
@@ -109,7 +128,6 @@ class Policy:
     header: str
     installed: str = ""
     candidate: str = ""
-    pinned: bool = False
     versions: list[Version] = field(default_factory=list)
 
     def newer_than_installed(self) -> list[Version]:
@@ -127,7 +145,6 @@ class Apt(PackageManager):
         super().__init__(runner, private, root)
         self.configuration = private / "apt.conf"
         self.own_lists = False
-        (private / "lists/partial").mkdir(parents=True, exist_ok=True)
         if root is not None:
             self.look_into(root)
         self.configure()
@@ -143,6 +160,7 @@ class Apt(PackageManager):
 
     def refresh(self, progress: Progress) -> tuple[Gap, ...]:
         """`apt-get update` into our own lists. They begin as a copy of the host's: then most answers are "Hit"."""
+        (self.private / "lists/partial").mkdir(parents=True, exist_ok=True)
         self.copy_host_lists()
         self.own_lists = True
         self.configure()
@@ -158,13 +176,17 @@ class Apt(PackageManager):
         fetched, gaps = parse_update(result)
         if fetched:
             self.refreshed.touch()
+            self.damaged.unlink(missing_ok=True)
         return gaps
 
     def installed(self) -> list[Installed]:
         result = self.runner.run(["dpkg-query", *self.admindir(), "-W", "-f", INVENTORY])
         if result.code != 0:
             raise problem("dpkg-query could not read the installed packages", result)
-        packages = parse_inventory(result.out)
+        try:
+            packages = parse_inventory(result.out)
+        except ValueError:
+            raise problem("dpkg-query did not answer in its own words", result) from None
         if not packages:
             raise PackageManagerError(
                 "dpkg-query lists no installed package.", f"Is this the right root? See {database(self.root)}/status."
@@ -172,8 +194,9 @@ class Apt(PackageManager):
         return packages
 
     def updates(self, installed: Sequence[Installed]) -> Findings:
-        targets, gaps = self.package_lists()
-        compressed = [target for target in targets if Path(target.filename).suffix in COMPRESSED]
+        date = self.metadata_date()
+        lists = self.package_lists()
+        compressed = [target for target in lists.loaded if Path(target.filename).suffix in COMPRESSED]
         policy, plan, *unpacked = self.runner.run_together(
             Command(["apt-cache", "-c", str(self.configuration), "policy", *map(query, installed)]),
             # Without -s: to simulate the order of installation, too, would take twice as long.
@@ -183,28 +206,35 @@ class Apt(PackageManager):
         if policy.code != 0:
             raise problem("apt-cache could not read the package lists", policy)
         sizes = {target.filename: result.out_size for target, result in zip(compressed, unpacked, strict=True)}
-        damaged = [Gap(text, target.security) for target in targets if (text := size_problem(target, sizes))]
+        damaged = [Gap(text, target.security) for target in lists.loaded if (text := size_problem(target, sizes))]
         if damaged:
             self.forget_lists()
-        gaps += damaged
+        native = native_architecture(installed)
+        inventory = inventory_by_header(installed, native)
+        entries = list(parse_policy(policy.out, {target.description: target for target in lists.loaded}))
+        unknown = inventory.keys() - {entry.header for entry in entries}
+        if unknown == inventory.keys():
+            raise problem("apt-cache did not answer in its own words", policy)
+        gaps = lists.missing + damaged
+        if unknown:
+            gaps.append(Gap(f"apt knows nothing of {len(unknown)} installed packages, as of {min(unknown)}."))
         no_archive = Gap("No security archive is among the package sources: what is a security update cannot be told.")
-        blind = [gap for gap in gaps if gap.security] or [no_archive] * (not any(t.security for t in targets))
+        security = any(target.security for target in lists.loaded + lists.empty)
+        blind = [gap for gap in gaps if gap.security] or ([] if security else [no_archive])
         notes = []
         if plan.code != 0:  # broken dependencies touch no verdict, only the words "kept back" and "phased"
             notes.append(f"apt cannot work out an upgrade: {plan.last_words} {advice(plan.last_words)}".strip())
-        native = native_architecture(installed)
         plain = parse_plan(plan.out) if plan.code == 0 else None
-        judge = Judge(inventory_by_header(installed, native), native, plain, blind)
-        entries = parse_policy(policy.out, {target.description: target for target in targets})
+        judge = Judge(inventory, native, plain, blind)
         updates = tuple(update for entry in entries for update in judge.updates(entry))
-        if updates and no_archive in blind:
+        if no_archive in blind:  # without an update, too: nobody would have told
             gaps.append(no_archive)
-        return Findings(updates, self.metadata_date(), tuple(gaps), tuple(notes))
+        return Findings(updates, date, tuple(gaps), tuple(notes))
 
     # --- package lists ----------------------------------------------------------------------------
 
-    def package_lists(self) -> tuple[list[Target], list[Gap]]:
-        """The lists there are, and a gap for each that should be there and is not; the cache over them is made whole."""
+    def package_lists(self) -> Lists:
+        """The lists there are, and a gap for each that should be and is not; the cache over them is made whole."""
         cached = self.cache / "whole"
         if not cached.exists():  # apt saves a cache of half the lists when one is damaged, and then trusts it
             for path in self.cache.glob("*pkgcache.bin"):
@@ -214,7 +244,7 @@ class Apt(PackageManager):
             Command(self.apt_get("indextargets", "--format", TARGET_FIELDS, "Created-By: Packages")),
             # Without --no-release-info a list that is missing is left out in silence.
             Command(
-                self.apt_get("indextargets", "--no-release-info", "--format", SOURCE_FIELDS, "Created-By: Packages")
+                self.apt_get("indextargets", "--no-release-info", "--format", TARGET_FIELDS, "Created-By: Packages")
             ),
             Command(["apt-cache", "-c", str(self.configuration), "gencaches"]),
         )
@@ -223,25 +253,20 @@ class Apt(PackageManager):
                 self.forget_lists()
                 raise problem("apt could not read the package lists", result)
         cached.touch()
-        targets = parse_targets(loaded.out)
-        present = {(target.site, target.release, target.component) for target in targets}
-        sources = dict.fromkeys(tuple(line.split("\t")) for line in configured.out.splitlines() if line.strip())
-        missing = [source for source in sources if source not in present]
-        if not sources:
+        lists = compare(parse_targets(loaded), parse_targets(configured))
+        if not configured.out.strip():
             raise PackageManagerError(
                 "apt has no package sources.", "Add one to /etc/apt/sources.list or to a file in sources.list.d."
             )
-        if not targets:
+        if not lists.loaded and not lists.empty:
             raise PackageManagerError(
-                f"apt has no package list of any of its {len(sources)} sources, so nothing is known about updates.",
+                "apt has no package list of any of its sources, so nothing is known about updates.",
                 "Run `apt-get update` on the host, or scan with refreshing switched on.",
             )
-        return targets, [
-            Gap(f"The package list of {' '.join(source)} is missing.", may_be_security(*source)) for source in missing
-        ]
+        return lists
 
     def copy_host_lists(self) -> None:
-        if any((self.private / "lists").glob("*Release")):
+        if any((self.private / "lists").glob("*Release")) or self.damaged.exists():
             return
         host_lists = self.host_lists()
         for path in host_lists.iterdir() if host_lists.is_dir() else ():
@@ -252,10 +277,12 @@ class Apt(PackageManager):
             os.utime(self.refreshed, (date.timestamp(), date.timestamp()))
 
     def forget_lists(self) -> None:
-        """A damaged list of ours must not live on: the next refresh begins anew. The host's are not ours to mend."""
+        """A damaged list of ours must not live on: the next refresh begins anew, and without a copy of the host's,
+        where the damage may have come from (apt does not look again at a list that has not changed on the server)."""
         if self.own_lists:
             shutil.rmtree(self.private / "lists")
             self.refreshed.unlink(missing_ok=True)
+            self.damaged.touch()
 
     def metadata_date(self) -> datetime | None:
         """When the lists were last fetched: ours by our own note; the host's by its folder `partial`, which every
@@ -270,6 +297,10 @@ class Apt(PackageManager):
     @property
     def refreshed(self) -> Path:
         return self.private / "refreshed"
+
+    @property
+    def damaged(self) -> Path:
+        return self.private / "damaged"
 
     # --- how apt is called ------------------------------------------------------------------------
 
@@ -305,7 +336,9 @@ class Apt(PackageManager):
         )
         path = self.private / "root.conf"
         path.write_text(settings)
-        self.runner.environment["APT_CONFIG"] = str(path)
+        self.runner = Runner(
+            self.runner.deadline, self.runner.watch, {**self.runner.environment, "APT_CONFIG": str(path)}
+        )
 
 
 # --- reading what they print ----------------------------------------------------------------------
@@ -323,21 +356,42 @@ def parse_inventory(text: str) -> list[Installed]:
     ]
 
 
-def parse_targets(text: str) -> list[Target]:
-    return [Target(*line.split("\t")) for line in text.splitlines() if line.strip()]
+def parse_targets(result: Result) -> list[Target]:
+    # http://deb.example.org/debian bookworm/main amd64 Packages  Debian  oldstable  bookworm  …       (tabs between)
+    # file:/srv/packages ./ Packages                              $(LABEL)  $(SUITE)  …    not in the Release file
+    rows = [re.sub(r"\$\([A-Z]+\)", "", line).split("\t") for line in result.out.splitlines() if line.strip()]
+    try:
+        return [Target(*row) for row in rows]
+    except TypeError:
+        raise problem("apt-get did not answer in its own words", result) from None
+
+
+def compare(loaded: list[Target], configured: list[Target]) -> Lists:
+    """Only `configured` names a list that is missing, one for each of dpkg's architectures. Which of them an archive
+    has, its Release file tells; a component of which no list at all is known is missing, too."""
+    present = {(target.source, target.metakey) for target in loaded}
+    absent = [target for target in configured if (target.source, target.metakey) not in present and offered(target)]
+    sizes = {target: expected_size(target) for target in absent}
+    empty = [target for target, size in sizes.items() if size == 0]
+    known = {target.source for target in loaded + empty}
+    missing = dict.fromkeys(target.source for target, size in sizes.items() if size or target.source not in known)
+    return Lists(
+        loaded,
+        empty,
+        [Gap(f"The package list of {' '.join(source)} is missing.", may_be_security(*source)) for source in missing],
+    )
 
 
 # "     1:9.2p1-2+deb12u9 500", " *** 1.1 100", "     1.1 500 (phased 10%)"
 VERSION_LINE = re.compile(r"(?: \*\*\*|    ) (?P<version>\S+) (?P<priority>-?\d+)(?: \(phased (?P<phased>\d+)%\))?$")
 # "        500 http://deb.example.org/debian bookworm/main amd64 Packages"
-ORIGIN_LINE = re.compile(r" {6,}-?\d+ (?P<description>.+)$")
+ORIGIN_LINE = re.compile(r" {6,}(?P<priority>-?\d+) (?P<description>.+)$")
 
 
 def parse_policy(text: str, targets: Mapping[str, Target]) -> Iterator[Policy]:
     # openssh-client:
     #   Installed: 1:9.2p1-2+deb12u6
     #   Candidate: 1:9.2p1-2+deb12u10
-    #   Package pin: 1:9.2p1-2+deb12u6
     #   Version table:
     #      1:9.2p1-2+deb12u10 500
     #         500 http://deb.example.org/debian bookworm/main amd64 Packages
@@ -350,24 +404,26 @@ def parse_policy(text: str, targets: Mapping[str, Target]) -> Iterator[Policy]:
             name, _, value = line.strip().partition(": ")
             if origin := ORIGIN_LINE.match(line):
                 last = entry.versions[-1]
-                if target := targets.get(origin["description"]):
-                    entry.versions[-1] = replace(last, targets=(*last.targets, target))
+                target = targets.get(origin["description"])
+                entry.versions[-1] = replace(
+                    last,
+                    targets=(*last.targets, target) if target else last.targets,
+                    archive_priority=max(last.archive_priority, int(origin["priority"])),
+                )
             elif version := VERSION_LINE.match(line):
                 phased = version["phased"] is not None and int(version["phased"]) < 100
-                entry.versions.append(Version(version["version"], int(version["priority"]), phased, ()))
+                entry.versions.append(Version(version["version"], int(version["priority"]), phased))
             elif name == "Installed":
                 entry.installed = value
             elif name == "Candidate":
                 entry.candidate = value
-            elif name == "Package pin":
-                entry.pinned = True
         if entry.versions:
             yield entry
 
 
 def parse_plan(text: str) -> frozenset[tuple[str, str]]:
     """(name, architecture) of each package that a plain `apt-get upgrade` would install."""
-    # 'http://deb.example.org/…/openssl_3.0.22-1%7edeb12u2_amd64.deb' openssl_3.0.22-1~deb12u2_amd64.deb 1437360 SHA256:…
+    # 'http://deb.example.org/…/openssl_3.0.22-1%7edeb12u2_amd64.deb' openssl_3.0.22-1~deb12u2_amd64.deb 1437360 …
     files = (line.rsplit("' ", 1)[1].split()[0] for line in text.splitlines() if line.startswith("'") and "' " in line)
     parts = (file.removesuffix(".deb").split("_") for file in files)
     return frozenset((part[0], part[-1]) for part in parts)
@@ -376,22 +432,26 @@ def parse_plan(text: str) -> frozenset[tuple[str, str]]:
 def parse_update(result: Result) -> tuple[bool, tuple[Gap, ...]]:
     """Whether anything was fetched, and a gap for each source that could not be."""
     # Hit:1 http://deb.example.org/debian bookworm InRelease
+    # Get:3 http://deb.example.org/debian bookworm/main amd64 Packages [8788 kB]
     # Err:2 http://deb.example.org/debian-security bookworm-security InRelease
-    fetched = any(re.match(r"(Hit|Get):\d+ ", line) for line in result.out.splitlines())
     if result.code == 0:
         return True, ()
-    failed = dict.fromkeys(
-        (words[1], words[2].split("/")[0])
-        for line in result.out.splitlines()
-        if line.startswith("Err:") and len(words := line.split()) >= 3
-    )
+    rows = [(row[0][:4], *source_of(row)) for line in result.out.splitlines() if len(row := line.split()) >= 4]
+    failed = dict.fromkeys((site, release) for outcome, site, release in rows if outcome == "Err:")
+    answered = {(site, release) for outcome, site, release in rows if outcome in ("Hit:", "Get:")}
     words = f"{result.last_words} {advice(result.last_words)}".strip()
     if not failed:
         return False, (Gap(f"The package lists could not be refreshed: {words}"),)
-    return fetched, tuple(
+    return bool(answered - failed.keys()), tuple(
         Gap(f"{site} {release} could not be refreshed: {words}", may_be_security(site, release))
         for site, release in failed
     )
+
+
+def source_of(row: Sequence[str]) -> tuple[str, str]:
+    # Err:2 http://deb.example.org/debian-security buster/updates InRelease
+    # Err:6 http://deb.example.org/debian-security buster/updates/main amd64 Packages
+    return row[1], row[2] if "Release" in row[3] else row[2].rpartition("/")[0]
 
 
 def size_problem(target: Target, unpacked: Mapping[str, int]) -> str:
@@ -405,18 +465,34 @@ def size_problem(target: Target, unpacked: Mapping[str, int]) -> str:
 
 def expected_size(target: Target) -> int | None:
     """The list's unpacked size by its Release file; None where there is none (a [trusted=yes] source may have none)."""
+    #  9f…e1  1234 main/binary-amd64/Packages
+    line = re.search(rf"^ [0-9a-f]{{32,}} +(\d+) {re.escape(target.metakey)}$", release_file(target), re.MULTILINE)
+    return int(line[1]) if line else None
+
+
+def offered(target: Target) -> bool:
+    """Whether the archive has such a list for apt: not of an architecture that it does not name, nor of "all" where
+    those packages stand in the lists of the others, too. An archive that says nothing has it."""
+    # Architectures: all amd64 arm64 i386
+    # No-Support-for-Architecture-all: Packages
+    architecture = re.search(r"binary-([^/]+)/Packages$", target.metakey)
+    fields = dict(re.findall(r"^(Architectures|No-Support-for-Architecture-all): *(.*)$", release_file(target), re.M))
+    if architecture is None or "Architectures" not in fields:
+        return True
+    elsewhere = architecture[1] == "all" and "Packages" in fields.get("No-Support-for-Architecture-all", "")
+    return architecture[1] in fields["Architectures"].split() and not elsewhere
+
+
+def release_file(target: Target) -> str:
+    """The text of the Release file that a list belongs to; "" where there is none."""
     name = target.filename
     for suffix in COMPRESSED:
         name = name.removesuffix(suffix)
     beginning = name.removesuffix(target.metakey.replace("/", "_"))
-    for release in (Path(beginning + "InRelease"), Path(beginning + "Release")):
-        if release.exists():
-            #  9f…e1  1234 main/binary-amd64/Packages
-            line = re.search(
-                rf"^ [0-9a-f]{{32,}} +(\d+) {re.escape(target.metakey)}$", release.read_text(), re.MULTILINE
-            )
-            return int(line[1]) if line else None
-    return None
+    for path in (Path(beginning + "InRelease"), Path(beginning + "Release")):
+        if path.exists():
+            return path.read_text(errors="replace")
+    return ""
 
 
 # --- deciding -------------------------------------------------------------------------------------
@@ -440,14 +516,23 @@ class Judge:
         above = newer[: names.index(entry.candidate)] if entry.candidate in names else newer
         offered = newer[len(above) :]
         if offered:
-            yield self.update(package, offered, self.blocked(package, offered[0]))
-        if pinned := self.pinned(entry, above):
-            yield self.update(package, newer[newer.index(pinned) :], "pinned")
+            yield self.update(package, package.version, offered, self.blocked(package, offered[0]))
+        if pinned := self.pinned(entry, above):  # what is offered anyway is no reason to ask for more
+            reached = offered[0].version if offered else package.version
+            yield self.update(package, reached, above[above.index(pinned) :], "pinned")
 
     def pinned(self, entry: Policy, above: Sequence[Version]) -> Version | None:
         """The version above the candidate that only a pin keeps away. One from an archive that the administrator
         never asked to follow, as backports, is no update; a security fix always is."""
-        return next((version for version in above if version.security or version.priority < 0 or entry.pinned), None)
+        a_pin = any(version.pinned for version in entry.versions)
+        return next(
+            (
+                version
+                for version in above
+                if version.security or version.pinned or (a_pin and version.priority >= FOLLOWED)
+            ),
+            None,
+        )
 
     def blocked(self, package: Installed, version: Version) -> str | None:
         if package.held or self.plain is None:
@@ -456,11 +541,11 @@ class Judge:
             return None  # "all" and native: a package may change between the two
         return "phased" if version.phased else "kept back"
 
-    def update(self, package: Installed, versions: Sequence[Version], blocked: str | None) -> Update:
-        """`versions`: the available one first, then those between it and the installed one."""
+    def update(self, package: Installed, reached: str, versions: Sequence[Version], blocked: str | None) -> Update:
+        """`versions`: the available one first, then those between it and the one reached without it."""
         available = versions[0]
         fixes = [(version, target) for version in versions if (target := version.security)]
-        security, reason = self.verdict(package, available, fixes)
+        security, reason = self.verdict(reached, available, fixes)
         origins = [target.origin for target in (*available.targets, *(target for _, target in fixes))]
         return Update(
             package.name,
@@ -476,7 +561,7 @@ class Judge:
         )
 
     def verdict(
-        self, package: Installed, available: Version, fixes: Sequence[tuple[Version, Target]]
+        self, reached: str, available: Version, fixes: Sequence[tuple[Version, Target]]
     ) -> tuple[bool | None, str]:
         if fixes:
             fix, target = fixes[0]
@@ -484,7 +569,7 @@ class Judge:
             return True, f"{fix.version}{between} is in {target.label or target.site} ({target.release})."
         if self.blind:
             return None, f"It cannot be told whether this is a security update. {self.blind[0].text}"
-        return False, f"No version after {package.version} comes from a security archive."
+        return False, f"No version after {reached} comes from a security archive."
 
 
 def inventory_by_header(installed: Sequence[Installed], native: str) -> dict[str, Installed]:

@@ -4,7 +4,6 @@ Every program gets a session of its own and is killed with all its children when
 death of our own process included (a parent-death signal on Linux).
 """
 
-import ctypes
 import os
 import select
 import shutil
@@ -16,10 +15,11 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import IO
 
-PR_SET_PDEATHSIG = 1
-LIBC = ctypes.CDLL(None)
+SETPRIV = shutil.which("setpriv")  # util-linux; a preexec_fn would do the same, but makes each start 8 ms slower
+DIE_WITH_US = [SETPRIV, "--pdeathsig", "KILL", "--"] if SETPRIV else []
 TICK = 0.25  # seconds between two looks at the clock and at the wish to cancel
 OUTPUT_LIMIT = 512 * 1024 * 1024  # bytes; a package manager that says more than this is broken
 
@@ -116,23 +116,23 @@ class Running:
         with ExitStack() as opened:
             self.out: IO[bytes] = tempfile.TemporaryFile()  # the result outlives the program
             self.err: IO[bytes] = opened.enter_context(tempfile.TemporaryFile())
-            theirs = self.open_status(opened)
-            self.process = opened.enter_context(start(self.argv, self.environment, self.out, self.err, theirs))
-            opened.callback(self.kill)
-            for fd in theirs:
-                os.close(fd)
+            with ExitStack() as handed_on:
+                theirs = self.open_status(opened, handed_on)
+                self.process = opened.enter_context(start(self.argv, self.environment, self.out, self.err, theirs))
+                opened.callback(self.kill)
             self.wakeup = os.pidfd_open(self.process.pid)
             opened.callback(os.close, self.wakeup)
             self.cleanup = opened.pop_all()
         return self
 
-    def open_status(self, opened: ExitStack) -> list[int]:
+    def open_status(self, opened: ExitStack, handed_on: ExitStack) -> list[int]:
         """Make the pipe for status lines, if they are wanted; answers our copies of the program's end."""
         if self.command.status is None:
             return []
         self.status_pipe, theirs = os.pipe()
         os.set_blocking(self.status_pipe, False)
         opened.callback(os.close, self.status_pipe)
+        handed_on.callback(os.close, theirs)
         self.argv = tuple(word.replace("{status_fd}", str(theirs)) for word in self.argv)
         return [theirs]
 
@@ -141,7 +141,8 @@ class Running:
 
     def read_status(self) -> bool:
         """Hand on the complete lines that have come; False when there will be no more."""
-        assert self.status_pipe is not None and self.command.status is not None
+        if self.status_pipe is None or self.command.status is None:
+            return False
         try:
             data = os.read(self.status_pipe, 65536)
         except BlockingIOError:
@@ -156,10 +157,13 @@ class Running:
 
     def kill(self) -> None:
         """The whole session: what the program itself started too."""
+        interrupted = self.process.poll() is None
         try:
             os.killpg(self.process.pid, signal.SIGKILL)
         except ProcessLookupError:
             pass
+        if interrupted:
+            kill_session(self.process.pid)
         self.process.wait()
 
     def result(self) -> Result:
@@ -178,17 +182,27 @@ def start(
         raise CommandError(f"{argv[0]} is not installed, may not be run, or is not on PATH.")
     try:
         return subprocess.Popen(
-            argv,
+            [*DIE_WITH_US, *argv],
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=err,
             env=environment,
             start_new_session=True,
-            preexec_fn=lambda: LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL),
             pass_fds=passed,
         )
     except OSError as error:
         raise CommandError(f"{argv[0]} could not be started: {error.strerror}.") from error
+
+
+def kill_session(session: int) -> None:
+    """What leads a process group of its own, as the jobs of a shell do, is still in the session."""
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            # 4711 (apt-get) S 1 4711 4711 0 …        number (name) state parent group session
+            if int(stat.read_text(errors="replace").rsplit(")", 1)[1].split()[3]) == session:
+                os.kill(int(stat.parent.name), signal.SIGKILL)
+        except OSError:  # it has ended meanwhile
+            continue
 
 
 def english(environment: Mapping[str, str]) -> dict[str, str]:

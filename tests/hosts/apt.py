@@ -19,7 +19,7 @@ import os
 import random
 import subprocess
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from pathlib import Path
@@ -38,6 +38,7 @@ HOST_CONF = """\
 APT::Sandbox::User "";
 APT::Machine-ID "0123456789abcdef0123456789abcdef";
 Acquire::Languages "none";
+Acquire::Retries "0";
 Debug::NoLocking "true";
 """
 DEBIAN_RELEASE = """\
@@ -95,7 +96,7 @@ class Deb:
 
 @dataclass(frozen=True)
 class Archive:
-    """One line of sources.list: `dist` is the word there, the others stand in its Release file if they are not empty."""
+    """One line of sources.list: `dist` is the word there, the rest stands in the Release file where it is not empty."""
 
     dist: str
     label: str = ""
@@ -104,6 +105,7 @@ class Archive:
     origin: str = "Debian"
     mirror: str = "debian"
     not_automatic: bool = False
+    lists_all_apart: bool = False  # whether packages of the architecture "all" stand in a list of their own only
 
 
 DEBIAN = Archive("bookworm", "Debian", "oldstable", "bookworm")
@@ -180,8 +182,9 @@ class AptHost:
         published += debs
         dist = self.mirrors / archive.mirror / "dists" / archive.dist
         sums = []
-        for architecture in self.architectures:
-            here = [deb.as_published() for deb in published if deb.architecture in (architecture, "all")]
+        for architecture in ("all", *self.architectures):
+            fitting = (architecture,) if archive.lists_all_apart else (architecture, "all")
+            here = [deb.as_published() for deb in published if deb.architecture in fitting]
             data = "".join(here).encode()
             name = f"main/binary-{architecture}/Packages"
             write(dist / name, data)
@@ -253,36 +256,34 @@ class AptHost:
             "Date": format_datetime(datetime.now(UTC), usegmt=True),
             "NotAutomatic": "yes" if archive.not_automatic else "",
             "ButAutomaticUpgrades": "yes" if archive.not_automatic else "",
-            "Architectures": " ".join(self.architectures),
+            "Architectures": " ".join(("all", *self.architectures)),
+            "No-Support-for-Architecture-all": "" if archive.lists_all_apart else "Packages",
             "Components": "main",
         }
         return "\n".join([*(f"{name}: {value}" for name, value in fields.items() if value), "SHA256:", *sums, ""])
 
 
 def random_host(folder: Path, packages: int, seed: int = 1) -> AptHost:
-    """A host of so many packages, about every tenth of them with an update, some of those held, pinned or security
-    fixes that a point release has overtaken. The same for the same seed."""
+    """A host of so many packages, every seventh or so with an update: from the point release, from the security
+    archive, or from both, with either of them the newer. A few are held. The same for the same seed."""
     dice = random.Random(seed)
     installed: list[Deb] = []
     debian: list[Deb] = []
     security: list[Deb] = []
     for number in range(packages):
-        name = f"package-{number}"
-        architecture = dice.choice(("amd64", "amd64", "all"))
-        known = [deb.name for deb in installed[-20:]]
-        depends = ", ".join(sorted(dice.sample(known, min(len(known), dice.randrange(5)))))
-        here = Deb(name, f"1.{dice.randrange(9)}-1", architecture, f"source-{number // 3}", depends)
-        kind = dice.random()
-        newer = [Deb(name, f"2.{patch}-1", architecture, here.source, depends) for patch in range(3)]
-        installed.append(Deb(**{**vars(here), "held": dice.random() < 0.02}))
-        if kind < 0.05:
-            debian.append(newer[dice.randrange(3)])
-            continue
+        earlier = [deb.name for deb in installed[-20:]]
+        here = Deb(
+            f"package-{number}",
+            f"1.{dice.randrange(9)}-1",
+            dice.choice(("amd64", "amd64", "all")),
+            source=f"source-{number // 3}",
+            depends=", ".join(dice.sample(earlier, min(len(earlier), dice.randrange(5)))),
+        )
+        installed.append(replace(here, held=dice.random() < 0.02))
         debian.append(here)
-        if kind < 0.10:
-            security.append(newer[1])
-        if kind < 0.03 + 0.05:
-            debian.append(newer[dice.randrange(3)])
+        for archive, chance in ((debian, 0.09), (security, 0.06)):
+            if dice.random() < chance:
+                archive.append(replace(here, version=f"2.{dice.randrange(9)}-1"))
     return AptHost(folder, installed, {DEBIAN: debian, SECURITY: security})
 
 

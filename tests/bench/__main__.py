@@ -1,0 +1,39 @@
+"""`make bench`: every figure beside the one it has to stand up to, measured in this one run."""
+
+import json
+import os
+import subprocess
+import sys
+from typing import Any
+
+from tests import real_services
+
+SIZES = (800, 5000)
+
+
+def main() -> None:
+    real_services.pytest_configure(None)
+    try:
+        print("A saved scan beside the package manager's own commands (aim: ratio at most 1.3, at most 150 MB)")
+        for size in SIZES:
+            found = run("tests.bench.scan_speed", str(size))
+            print(
+                f"  apt, {size:>5} packages: own commands {found['own_commands_s']:.3f} s, "
+                f"saved scan {found['saved_scan_s']:.3f} s (ratio {found['ratio']}), "
+                f"unchanged host {found['saved_scan_of_unchanged_host_s']:.3f} s (ratio {found['ratio_unchanged']}), "
+                f"peak memory {found['peak_memory_MB']} MB"
+            )
+        print("From the request to the first progress on the socket (aim: median at most 100 ms, p99 at most 300 ms)")
+        found = run("tests.bench.live_latency")
+        print(f"  {found['runs']} scans: median {found['median_ms']} ms, p99 {found['p99_ms']} ms")
+    finally:
+        real_services.pytest_unconfigure(None)
+
+
+def run(module: str, *words: str) -> Any:
+    done = subprocess.run([sys.executable, "-m", module, *words], stdout=subprocess.PIPE, env=os.environ, check=True)
+    return json.loads(done.stdout)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,169 @@
+"""Fixtures for tests on the whole stack. One stack serves all of them; pytest-xdist keeps them on one worker."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from django.conf import settings
+from django.db import connection
+from playwright.sync_api import ConsoleMessage, Page, Request
+
+from scanner.models import ApiToken, Host
+from tests.end_to_end.stack import Stack
+from tests.hosts.apt import DEBIAN, SECURITY, AptHost, Deb
+from tests.make import make_user
+
+os.environ.setdefault("DJANGO_ALLOW_ASYNC_UNSAFE", "true")  # playwright runs an event loop in this very thread
+
+CHROMIUM_FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+AXE_RULES = {"runOnly": {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]}}
+SLOW_APT = """\
+#!/bin/sh
+# The real apt-get, behind a gate: while the file `slow` is there, it waits.
+while [ -e {folder}/slow ]; do sleep 0.1; done
+exec {apt_get} "$@"
+"""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    here = Path(__file__).parent
+    for item in items:
+        if here in item.path.parents:
+            item.add_marker(pytest.mark.end_to_end)
+            item.add_marker(pytest.mark.xdist_group("end_to_end"))
+            item.add_marker(pytest.mark.django_db(transaction=True))
+
+
+@pytest.fixture(scope="session")
+def browser_type_launch_args(browser_type_launch_args: dict[str, Any]) -> dict[str, Any]:
+    return {**browser_type_launch_args, "executable_path": "/usr/bin/chromium", "args": CHROMIUM_FLAGS}
+
+
+@pytest.fixture
+def page(page: Page) -> Iterator[Page]:
+    """A page on which a CSP violation, an error in a script, a 404 or a request to another site fails the test."""
+    bad: list[str] = []
+    page.expected_troubles = ()  # type: ignore[attr-defined] - what a test that pulls the plug allows
+
+    def console(message: ConsoleMessage) -> None:
+        if message.type == "error" and not any(word in message.text for word in page.expected_troubles):  # type: ignore[attr-defined]
+            bad.append(message.text)
+
+    def request(request: Request) -> None:
+        if not request.url.startswith(("http://127.0.0.1", "ws://127.0.0.1", "data:", "blob:")):
+            bad.append(request.url)
+
+    page.on("console", console)
+    page.on("pageerror", lambda error: bad.append(str(error)))
+    page.on("request", request)
+    yield page
+    assert not bad, bad
+
+
+@pytest.fixture(scope="session")
+def apt_host(tmp_path_factory: pytest.TempPathFactory) -> AptHost:
+    """40 packages; 6 have a security update waiting, 3 another one."""
+    return AptHost(
+        tmp_path_factory.mktemp("apt-host"),
+        [Deb(f"package-{number}", "1.0") for number in range(40)],
+        {
+            SECURITY: [Deb(f"package-{number}", "1.1") for number in range(6)],
+            DEBIAN: [Deb(f"package-{number}", "1.1") for number in range(6, 9)],
+        },
+    )
+
+
+class Gate:
+    """Makes the next scans wait inside apt-get, until it is opened."""
+
+    def __init__(self, folder: Path) -> None:
+        self.file = folder / "slow"
+
+    def close(self) -> None:
+        self.file.touch()
+
+    def open(self) -> None:
+        self.file.unlink(missing_ok=True)
+
+
+@pytest.fixture(scope="session")
+def whole_stack(
+    django_db_setup: None, django_db_blocker: Any, apt_host: AptHost, tmp_path_factory: Any
+) -> Iterator[Stack]:
+    folder = tmp_path_factory.mktemp("stack")
+    apt_host.replace_program("apt-get", SLOW_APT.format(folder=folder, apt_get=shutil.which("apt-get")))
+    data = folder / "data"
+    environment = {
+        **os.environ,
+        **apt_host.environment,
+        "DATABASE_URL": test_database_address(),
+        "SCANNER_DATA": str(data),
+        "SCAN_HOST": "web-1",
+        "SECRET_KEY": settings.SECRET_KEY,
+        "DJANGO_ALLOW_ASYNC_UNSAFE": "",
+    }
+    data.mkdir(mode=0o700)
+    shutil.copytree(settings.STATIC_ROOT, data / "static")
+    stack = Stack(environment, folder)
+    yield stack
+    stack.stop()
+
+
+@pytest.fixture
+def stack(whole_stack: Stack, transactional_db: None) -> Iterator[Stack]:
+    Host.objects.named("web-1")
+    yield whole_stack
+    Gate(whole_stack.folder).open()
+    whole_stack.wait_idle()
+
+
+@pytest.fixture
+def gate(stack: Stack) -> Gate:
+    return Gate(stack.folder)
+
+
+@pytest.fixture
+def token(stack: Stack) -> str:
+    return ApiToken.objects.issue("test", "scan")
+
+
+@pytest.fixture
+def signed_in(page: Page, stack: Stack) -> Page:
+    """A browser in which a member of staff who may run scans has signed in through the form."""
+    sign_in(page, stack)
+    return page
+
+
+def sign_in(page: Page, stack: Stack, name: str = "ops", run: bool = True) -> None:
+    make_user(name, run=run)
+    page.goto(stack.address("/security/package-scanner/"))
+    page.get_by_label("User name").fill(name)
+    page.get_by_label("Password").fill("correct horse battery")
+    page.get_by_role("button", name="Sign in").click()
+
+
+def test_database_address() -> str:
+    """The address of the database that pytest-django has made for this worker."""
+    values = connection.settings_dict
+    host = values["OPTIONS"].get("host") or values["HOST"]
+    password = f":{values['PASSWORD']}" if values["PASSWORD"] else ""
+    port = f"&port={values['PORT']}" if values["PORT"] else ""
+    return f"postgresql://{values['USER']}{password}@/{values['NAME']}?host={host}{port}"
+
+
+def violations(page: Page) -> str:
+    """What axe finds wrong, in words; empty when nothing is."""
+    found = Axe().run(page, options=AXE_RULES)
+    return found.generate_report() if found.violations_count else ""
