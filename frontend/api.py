@@ -11,7 +11,7 @@ from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
-from django.shortcuts import get_object_or_404, redirect
+from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.utils.cache import add_never_cache_headers
 from django.views.decorators.csrf import csrf_exempt
@@ -107,9 +107,12 @@ def state(request: HttpRequest, _: access.Caller) -> JsonResponse:
 async def run(request: HttpRequest) -> HttpResponseBase:
     """Start a scan and wait for it up to 30 s, or, with `Prefer: respond-async` (RFC 7240), answer at once."""
     asked = await sync_to_async(ask)(request)
+    by_form = "text/html" in request.headers.get("Accept", "")  # sent by a browser without JavaScript
+    if by_form and isinstance(asked, JsonResponse):
+        return await sync_to_async(refusal_page)(request, asked)
     if not isinstance(asked, Scan):
         return asked
-    if "text/html" in request.headers.get("Accept", ""):  # the form, sent by a browser without JavaScript
+    if by_form:
         return redirect(asked.host)
     patient = "respond-async" not in request.headers.get("Prefer", "").lower()
     scan = await ended(asked.pk, WAIT) if patient else None
@@ -147,6 +150,15 @@ def ask(request: HttpRequest, caller: access.Caller) -> Any:
     except tasks.QueueUnreachable as error:
         return refusal(503, f"{error} Is Redis running?")
     return scan
+
+
+def refusal_page(request: HttpRequest, refused: JsonResponse) -> HttpResponse:
+    """The same words and status, for people."""
+    if refused.status_code == 401:
+        return redirect("sign-in")
+    known = {403: "403.html", 404: "404.html"}
+    words = {"message": json.loads(refused.content)["message"]}
+    return render(request, known.get(refused.status_code, "503.html"), words, status=refused.status_code)
 
 
 async def ended(pk: int, seconds: float) -> Scan | None:

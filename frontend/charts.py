@@ -11,8 +11,8 @@ Point = tuple[datetime, int | None, int]
 Dot = tuple[datetime, int]
 
 DAYS = 30
-WIDTHS = (("wide", 760), ("narrow", 340))  # one of the two is shown: text keeps its size on every screen
-HEIGHT, TOP, BOTTOM, LEFT, RIGHT = 220, 14, 26, 34, 84
+WIDTHS = (("wide", 940), ("narrow", 340))  # one of the two is shown: text keeps its size on every screen
+HEIGHT, TOP, BOTTOM, LEFT, RIGHT = 220, 14, 26, 34, 92
 LINE_HEIGHT = 16
 
 
@@ -37,7 +37,8 @@ def drawing(points: list[Point], now: datetime, name: str, width: int) -> SafeSt
     security = [(date, number) for date, number, _ in points if number is not None]
     total = [(date, number) for date, _, number in points]
     return format_html(
-        '<svg class="trend {name}" viewBox="0 0 {width} {height}" role="img" aria-labelledby="{name}-title {name}-desc">'
+        '<svg class="trend {name}" viewBox="0 0 {width} {height}" role="img"'
+        ' aria-labelledby="{name}-title {name}-desc">'
         '<title id="{name}-title">Updates of the last {days} days</title><desc id="{name}-desc">{desc}</desc>'
         "{grid}{total}{security}{labels}</svg>",
         name=name,
@@ -70,10 +71,7 @@ def grid(top: int, width: int, y: Callable[[float], float]) -> SafeString:
     return format_html_join(
         "",
         '<path class="grid" d="M{0} {2}H{1}"/><text class="tick" text-anchor="end" x="{3}" y="{4}">{5}</text>',
-        (
-            (LEFT, width - RIGHT, y(number), LEFT - 8, y(number) + 4, number)
-            for number in range(0, top + 1, top // 4)
-        ),
+        ((LEFT, width - RIGHT, y(number), LEFT - 8, y(number) + 4, number) for number in range(0, top + 1, top // 4)),
     )
 
 

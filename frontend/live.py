@@ -8,6 +8,7 @@ from urllib.parse import parse_qs
 from asgiref.sync import sync_to_async
 from channels.generic.websocket import AsyncJsonWebsocketConsumer
 from django.utils import timezone
+from redis.exceptions import RedisError
 
 from frontend.access import may_see
 from scanner import scanning
@@ -17,6 +18,7 @@ from scanner.models import Host, Scan
 
 BEAT = 5.0  # seconds; a beat goes through the broker and back, so "Live" is true of the whole way
 NOT_SIGNED_IN = 4401
+TRY_AGAIN_LATER = 1013  # the broker is away; the page polls meanwhile
 
 
 class LiveScans(AsyncJsonWebsocketConsumer):
@@ -29,7 +31,11 @@ class LiveScans(AsyncJsonWebsocketConsumer):
             return
         self.host = parse_qs(self.scope["query_string"].decode()).get("host", [""])[0]
         self.last_beat = time.monotonic()
-        await self.channel_layer.group_add(GROUP, self.channel_name)  # first join, then read: nothing falls between
+        try:
+            await self.channel_layer.group_add(GROUP, self.channel_name)  # first join, then read: nothing falls between
+        except (RedisError, OSError):
+            await self.close(TRY_AGAIN_LATER)
+            return
         await self.accept()
         await self.send_snapshot()
         self.beating = asyncio.create_task(self.keep_beating())

@@ -79,7 +79,9 @@ def overview(request: HttpRequest) -> HttpResponse:
     ]
     rows.sort(key=lambda row: (order.index(row["level"].severity), row["host"].name))
     tally = Counter(row["level"] for row in rows)
-    return render(request, "frontend/overview.html", {"rows": rows, "tally": tally.items()})
+    unknown, secure = (sum(row["level"].severity == name for row in rows) for name in ("unknown", "secure"))
+    context = {"rows": rows, "tally": tally.items(), "unknown": unknown, "at_risk": len(rows) - unknown - secure}
+    return render(request, "frontend/overview.html", context)
 
 
 @require_safe
@@ -105,7 +107,7 @@ def dashboard(request: HttpRequest) -> HttpResponse:
         "oldest": oldest,
         "oldest_is_late": bool(oldest and now - oldest.since > timedelta(hours=TARGET_HOURS)),
         "target_hours": TARGET_HOURS,
-        "security": with_since(host, good.updates.security()[:LATEST_ROWS]) if good else [],
+        "security": oldest_first(host, good.updates.security())[:LATEST_ROWS] if good else [],
         "trend": charts.trend(days, now),
         "days": days,
         "history": page_of(host.scans.select_related("host"), request, HISTORY_ROWS),
@@ -206,22 +208,23 @@ def metadata_too_old(good: Scan, now: datetime) -> bool:
     return good.metadata_date is None or now - good.metadata_date > limit
 
 
-def with_since(host: Host, updates: Iterable[Any]) -> list[Any]:
+def oldest_first(host: Host, updates: Iterable[Any]) -> list[Any]:
     """The updates, each with `since`: when this host first was without it."""
     since = {(row.name, row.architecture): row.since for row in host.open_updates.all()}
     rows = list(updates)
     for update in rows:
         update.since = since.get((update.name, update.architecture))
-    return rows
+    return sorted(rows, key=lambda update: (update.since or timezone.now(), update.name))
 
 
-def daily_counts(host: Host, now: datetime) -> list[tuple[datetime, int | None, int | None]]:
+def daily_counts(host: Host, now: datetime) -> list[tuple[datetime, int | None, int]]:
     """(date, security updates, all updates) of the last scan with counts of each day; days without one are left out."""
     scans = host.scans.with_counts().filter(finished_at__gte=now - timedelta(days=TREND_DAYS)).order_by("finished_at")
     days = {}
     for date, security, total in scans.values_list("finished_at", "security_updates", "total_updates"):
-        local = timezone.localtime(date)
-        days[local.date()] = (local, security, total)
+        if date and total is not None:  # always so, by the table's constraint
+            local = timezone.localtime(date)
+            days[local.date()] = (local, security, total)
     return list(days.values())
 
 

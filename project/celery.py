@@ -4,9 +4,11 @@ import os
 from typing import Any
 
 from celery import Celery
-from celery.signals import worker_ready
+from celery.signals import worker_process_init, worker_ready
 from django.apps import apps
 from django.conf import settings
+
+from project.processes import die_with_parent
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
 
@@ -18,3 +20,9 @@ app.config_from_object("django.conf:settings", namespace="CELERY")
 def register_host(**_: Any) -> None:
     """A worker makes its host known: more hosts are only more workers."""
     apps.get_model("scanner", "Host").objects.named(settings.SCAN_HOST)
+
+
+@worker_process_init.connect
+def end_with_worker(**_: Any) -> None:
+    """A pool process that outlives its worker would go on scanning beside the worker that takes the scan over."""
+    die_with_parent()

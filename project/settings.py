@@ -16,6 +16,7 @@ import dj_database_url
 from csp.constants import NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
 from environs import Env, EnvError, ValidationError, validate
+from redis.connection import parse_url as redis_parts
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 env = Env()
@@ -72,12 +73,14 @@ def kept_secret_key(path: Path) -> str:
         return path.read_text()
 
 
-def database(url: str) -> dict[str, Any]:
+def database(url: str, password: str) -> dict[str, Any]:
     """Django's settings for a database address; none given = SQLite in the data folder."""
     try:
         parsed = dj_database_url.parse(url or f"sqlite:///{SCANNER_DATA / 'db.sqlite3'}", conn_health_checks=True)
     except ValueError as error:  # the address may hold a password: do not repeat it
         raise EnvError('Environment variable "DATABASE_URL" invalid: Not a valid database URL.') from error
+    if password:
+        parsed["PASSWORD"] = password
     if parsed["ENGINE"].endswith("sqlite3"):
         parsed["OPTIONS"] = {
             "transaction_mode": "IMMEDIATE",
@@ -87,16 +90,23 @@ def database(url: str) -> dict[str, Any]:
     return dict(parsed)
 
 
-def redis_address(url: str) -> str:
-    """REDIS_URL, or the address that a running `manage.py up` left, or one where nobody answers."""
-    if url and not url.startswith(("redis://", "rediss://", "unix://")):
-        raise EnvError('Environment variable "REDIS_URL" invalid: it begins with redis://, rediss:// or unix://')
-    if url:
-        return url
+def left_by_up(name: str) -> str:
+    """What a running `manage.py up` wrote down for the command line; nothing when none runs."""
     try:
-        return (RUN_DIR / "redis_url").read_text().strip()
-    except OSError:
-        return f"unix://{RUN_DIR}/nothing-is-running.sock"
+        return (RUN_DIR / name).read_text().strip()
+    except FileNotFoundError:
+        return ""
+
+
+def redis_address(url: str) -> str:
+    """REDIS_URL, or the address of the embedded Valkey, or one where nobody answers."""
+    try:
+        redis_parts(url or "unix://")
+    except ValueError as error:  # the address may hold a password: do not repeat it
+        raise EnvError(
+            'Environment variable "REDIS_URL" invalid: an address begins with redis://, rediss:// or unix://'
+        ) from error
+    return url or left_by_up("redis_url") or f"unix://{RUN_DIR}/nothing-is-running.sock"
 
 
 try:
@@ -120,8 +130,10 @@ try:
 
     # --- services -------------------------------------------------------------------------------
     DATABASE_URL = one_file_or_value("DATABASE_URL")
-    DATABASES = {"default": database(DATABASE_URL)}
-    REDIS_URL = redis_address(one_file_or_value("REDIS_URL"))
+    DATABASES = {"default": database(DATABASE_URL, one_file_or_value("DATABASE_PASSWORD"))}
+    redis_given = one_file_or_value("REDIS_URL")
+    REDIS_URL = redis_address(redis_given)
+    REDIS_IS_EMBEDDED = not redis_given  # then `manage.py up` starts a Valkey
     TIME_ZONE = env.str("TIME_ZONE", "UTC", validate=known_time_zone)
     LOG_LEVEL = env.str("LOG_LEVEL", "INFO", validate=validate.OneOf(["DEBUG", "INFO", "WARNING", "ERROR"]))
     DEBUG = env.bool("DEBUG", False)
@@ -149,6 +161,7 @@ INSTALLED_APPS = [
     "django_celery_results",
     "scanner",
     "frontend",
+    "project",
 ]
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
@@ -161,6 +174,7 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
+    "frontend.trouble.DatabaseAway",
 ]
 TEMPLATES = [
     {
@@ -206,7 +220,7 @@ if public.hostname:
 elif not is_loopback(HOST):  # somebody chose to listen for others: by the name and address they will type
     ALLOWED_HOSTS += [HOST, socket.gethostname(), socket.getfqdn()]
 CSRF_TRUSTED_ORIGINS = [PUBLIC_URL] if PUBLIC_URL else []
-BASE_URL = PUBLIC_URL or f"http://{f'[{HOST}]' if ':' in HOST else HOST}:{PORT}"
+BASE_URL = PUBLIC_URL or left_by_up("address") or f"http://{f'[{HOST}]' if ':' in HOST else HOST}:{PORT}"
 HTTPS = public.scheme == "https"
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = HTTPS
 SESSION_COOKIE_HTTPONLY = True
@@ -230,7 +244,11 @@ CONTENT_SECURITY_POLICY = {
 }
 
 # --- Celery, Channels ---------------------------------------------------------------------------
-CELERY_BROKER_URL = REDIS_URL.replace("unix://", "redis+socket://", 1)
+CELERY_BROKER_URL = (  # kombu has words of its own for a Unix socket
+    REDIS_URL.replace("unix://", "redis+socket://", 1).replace("?db=", "?virtual_host=", 1)
+    if REDIS_URL.startswith("unix://")
+    else REDIS_URL
+)
 CELERY_TASK_DEFAULT_QUEUE = "central"
 CELERY_TASK_ACKS_LATE = CELERY_TASK_REJECT_ON_WORKER_LOST = True
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
@@ -258,11 +276,16 @@ CELERY_BEAT_SCHEDULE = {
     "fail lost scans": {"task": "tasks.scans.fail_lost_scans", "schedule": 15.0, "options": {"expires": 15}},
 }
 DJANGO_CELERY_BEAT_TZ_AWARE = True
+CELERY_BEAT_SYNC_EVERY = 1  # save each time something was sent, not every three minutes: beat_is_alive looks at it
 CHANNEL_LAYERS = {
     "default": {
         "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
         # redis-py 8 would end every socket that is idle for 5 s
-        "CONFIG": {"hosts": [{"address": REDIS_URL, "socket_timeout": None}]},
+        # published messages know no databases: without the number, two installations on one Redis would mix
+        "CONFIG": {
+            "hosts": [{"address": REDIS_URL, "socket_timeout": None}],
+            "prefix": f"scanner{redis_parts(REDIS_URL).get('db', 0)}",
+        },
     }
 }
 
@@ -272,5 +295,9 @@ LOGGING = {
     "formatters": {"line": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"}},
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["stderr"], "level": LOG_LEVEL},
-    "loggers": {"django.server": {"handlers": [], "propagate": True}},
+    "loggers": {  # these bring formats without a time
+        "django.server": {"handlers": [], "propagate": True},
+        "uvicorn": {"handlers": [], "propagate": True},
+        "uvicorn.access": {"handlers": [], "propagate": False},  # a sign-in link belongs in no log
+    },
 }

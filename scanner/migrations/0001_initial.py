@@ -79,7 +79,7 @@ class Migration(migrations.Migration):
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
                 ('state', models.CharField(choices=[('queued', 'Queued'), ('running', 'Running'), ('completed', 'Completed'), ('partial', 'Partial'), ('failed', 'Failed'), ('cancelled', 'Cancelled')], default='queued', max_length=10)),
-                ('trigger', models.CharField(choices=[('dashboard', 'Dashboard'), ('api', 'API'), ('schedule', 'Schedule'), ('command line', 'Command Line'), ('admin', 'Admin')], max_length=12)),
+                ('trigger', models.CharField(choices=[('dashboard', 'dashboard'), ('api', 'API'), ('schedule', 'schedule'), ('command line', 'command line'), ('admin', 'admin')], max_length=12)),
                 ('requested_by', models.CharField(blank=True, help_text="A user's or token's name as it was then.", max_length=150)),
                 ('wanted_package_manager', models.CharField(blank=True, max_length=20)),
                 ('root', models.CharField(blank=True, max_length=500)),

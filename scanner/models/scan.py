@@ -69,11 +69,11 @@ class Scan(models.Model):
         CANCELLED = "cancelled"
 
     class Trigger(models.TextChoices):
-        DASHBOARD = "dashboard"
+        DASHBOARD = "dashboard", "dashboard"
         API = "api", "API"
-        SCHEDULE = "schedule"
-        COMMAND_LINE = "command line"
-        ADMIN = "admin"
+        SCHEDULE = "schedule", "schedule"
+        COMMAND_LINE = "command line", "command line"
+        ADMIN = "admin", "admin"
 
     ACTIVE = (State.QUEUED, State.RUNNING)
     COUNTED = (State.COMPLETED, State.PARTIAL)

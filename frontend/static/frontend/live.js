@@ -1,0 +1,203 @@
+// Keeps the page true while it is open: progress as it goes, and the page's own results anew when a scan ends.
+
+import { Line } from "./line.js";
+import { enliven } from "./page.js";
+import { hintWhenStuck, show } from "./progress.js";
+import { clock } from "./time.js";
+
+const NO_NEWS = 10_000; // an active scan that says nothing for so long is asked after: its worker may be gone
+const LOST_AFTER = 2_000; // a short interruption alarms nobody
+
+const main = document.querySelector("main");
+const { live: kind, host, socket, poll, signIn } = main.dataset;
+const steps = main.dataset.steps.split("|");
+const one = (selector) => document.querySelector(selector);
+const results = () => one("#results");
+const known = (name) => Number(results().dataset[name]);
+
+let lastScanNews = Date.now();
+let quarter = 0;
+let lostSince = 0;
+let heard; // on the page of all hosts: which scans are under way, and each one's state
+let owed = false; // results that could not be fetched
+
+const announce = (text) => { one("#announce").textContent = text; };
+
+// --- what the server says -----------------------------------------------------------------------
+
+function news(message) {
+  if (kind === "all") hearAll(message);
+  else if (message.type === "snapshot") {
+    const active = known("active");
+    message.scans.forEach(take);
+    if (active && !message.scans.some((scan) => scan.id === active)) refresh();
+  } else if (message.type === "scan") take(message.scan);
+  if (owed) refresh();
+}
+
+function take(scan) {
+  if (scan.host !== host || (kind === "scan" && scan.id !== known("active"))) return;
+  lastScanNews = Date.now();
+  if (!scan.progress) {
+    if (scan.id === known("active") || scan.id > known("last")) ended(scan);
+  } else if (scan.id > known("last")) goesOn(scan);
+}
+
+function hearAll({ type, scans, scan }) {
+  if (type === "beat") return;
+  const before = JSON.stringify(heard);
+  if (type === "snapshot") heard = {};
+  for (const { id, state } of scans ?? [scan]) heard = { ...heard, [id]: state };
+  if (JSON.stringify(heard) !== before) refresh();
+}
+
+function goesOn(scan) {
+  if (scan.id !== known("active")) {
+    results().dataset.active = scan.id;
+    quarter = 0;
+    announce(`A scan of ${host} has begun.`);
+  }
+  show(scan, steps);
+  setBusy(true);
+  document.title = `● ${scan.progress.percent} % – ${host} · Package scanner`;
+  const reached = Math.floor(scan.progress.percent / 25);
+  if (reached > quarter && reached < 4) announce(`Scan: ${reached * 25} %`);
+  quarter = Math.max(quarter, reached);
+}
+
+function ended(scan) {
+  Object.assign(results().dataset, { active: 0, last: Math.max(scan.id, known("last")) });
+  announce(inWords(scan));
+  refresh();
+}
+
+function inWords(scan) {
+  if (scan.state === "failed") return `The scan of ${scan.host} failed. ${scan.error ?? ""}`;
+  if (scan.state === "cancelled") return `The scan of ${scan.host} was cancelled.`;
+  const least = scan.state === "partial" ? "at least " : "";
+  return `The scan of ${scan.host} is done: ${least}${scan.security_updates ?? "an unknown number of"} security updates.`;
+}
+
+function setBusy(busy) {
+  const form = one("#run-form");
+  if (!form || !("mayRun" in form.dataset)) return;
+  form.querySelector("button").disabled = busy;
+  one("#run-reason").textContent = "A scan is under way.";
+  one("#run-reason").hidden = !busy;
+}
+
+// --- the same page, anew ------------------------------------------------------------------------
+
+let fetching = null;
+
+function refresh() {
+  owed = true;
+  fetching ??= fetchResults().catch(() => {}).finally(() => { fetching = null; });
+}
+
+async function fetchResults() {
+  owed = false;
+  let answer;
+  try {
+    answer = await fetch(location.href, { headers: { Accept: "text/html" } });
+    if (!answer.ok) throw new Error(answer.status);
+  } catch (error) {
+    owed = true; // the next news tries again
+    throw error;
+  }
+  if (answer.redirected) return location.reload(); // signed out meanwhile
+  const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
+  const drawn = document.adoptNode(fresh.querySelector("#results"));
+  const focus = results().contains(document.activeElement) ? document.activeElement.id : null;
+  for (const open of results().querySelectorAll("details[open][id]")) {
+    drawn.querySelector(`#${open.id}`)?.setAttribute("open", "");
+  }
+  results().replaceWith(drawn);
+  document.title = fresh.title;
+  window.htmx?.process(drawn);
+  enliven(drawn);
+  setBusy(known("active") > 0);
+  if (focus !== null) (document.getElementById(focus) ?? one("#run:enabled") ?? main).focus();
+  if (owed) await fetchResults();
+}
+
+// --- how the line is ----------------------------------------------------------------------------
+
+const chips = { live: ["is-secure", "Live"], reconnecting: ["is-low", "Reconnecting…"], stale: ["is-unknown", "Stale since"] };
+
+function lineState(name, since) {
+  const [colour, words] = chips[name];
+  const text = name === "stale" ? `${words} ${clock(since)}` : words;
+  const chip = one("#live");
+  if (chip.textContent !== text || chip.hidden) {
+    chip.className = `chip ${colour}`;
+    chip.textContent = text;
+    chip.hidden = false;
+  }
+  lostSince = name === "live" ? 0 : lostSince || Date.now();
+  const lost = one("#lost");
+  lost.hidden = !lostSince || Date.now() - lostSince < LOST_AFTER;
+  const why = name === "stale"
+    ? `The server has not answered since ${clock(since)}: what is shown may be out of date.`
+    : "Live updates are interrupted. Meanwhile this page asks every 5 seconds.";
+  if (!lost.hidden && lost.lastElementChild.textContent !== why) lost.lastElementChild.textContent = why;
+}
+
+function shutOut(words) {
+  const link = Object.assign(document.createElement("a"), { href: `${signIn}?next=${encodeURIComponent(location.pathname + location.search)}` });
+  link.textContent = "Sign in";
+  one("#lost").lastElementChild.replaceChildren(`${words} `, link);
+  one("#lost").hidden = false;
+  one("#live").className = "chip is-unknown";
+  one("#live").textContent = `Stale since ${clock(Date.now())}`;
+}
+
+// --- Run Scan Now, Cancel -----------------------------------------------------------------------
+
+document.addEventListener("submit", (event) => {
+  const form = event.target;
+  if (form.id !== "run-form" && !("cancel" in form.dataset)) return;
+  event.preventDefault();
+  send(form);
+});
+
+async function send(form) {
+  const button = form.querySelector("button");
+  const label = button.textContent;
+  const focused = button === document.activeElement;
+  button.disabled = true;
+  button.textContent = form.id === "run-form" ? "Starting…" : "Cancelling…";
+  one("#refusal").hidden = true;
+  const token = form.querySelector("[name=csrfmiddlewaretoken]").value;
+  const headers = { Prefer: "respond-async", Accept: "application/json", "X-CSRFToken": token };
+  try {
+    const answer = await fetch(form.action, { method: "POST", body: new FormData(form), headers });
+    const { message, scan_data: scan } = await answer.json();
+    if (!answer.ok) throw new Error(answer.status === 401 ? "You are signed out: reload the page to sign in." : message);
+    take(scan);
+    if (focused) one("[data-progress]")?.focus(); // a disabled button would lose it
+  } catch (error) {
+    const words = error instanceof TypeError || error instanceof SyntaxError ? "The server does not answer. Nothing was changed; try again in a moment." : error.message;
+    one("#refusal p").textContent = words;
+    one("#refusal").hidden = false;
+    button.disabled = false;
+    button.textContent = label;
+    if (focused) button.focus();
+    line.poll();
+  }
+  if (form.id === "run-form") button.textContent = label;
+}
+
+// ------------------------------------------------------------------------------------------------
+
+const query = `?host=${encodeURIComponent(host)}`;
+const socketAddress = new URL(socket + query, location.href.replace(/^http/, "ws")).href;
+const line = new Line(socketAddress, poll + query, { news, state: lineState, shutOut });
+setBusy(known("active") > 0);
+setInterval(() => {
+  hintWhenStuck();
+  if (known("active") && Date.now() - lastScanNews > NO_NEWS) {
+    lastScanNews = Date.now();
+    line.poll();
+  }
+}, 1000);

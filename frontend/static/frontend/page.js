@@ -1,0 +1,45 @@
+// What every page does: times, copy buttons, and results that htmx has swapped in.
+
+import { tellTimes } from "./time.js";
+
+export function enliven(within = document) {
+  tellTimes(within);
+  if (!navigator.clipboard) return; // a browser without it, or a page that did not come over HTTPS or from this machine
+  for (const element of within.querySelectorAll("[data-copy], [data-with-copy]")) element.hidden = false;
+}
+
+async function copy(button) {
+  await navigator.clipboard.writeText(button.dataset.copy);
+  say(button, "Copied");
+  document.querySelector("#announce").textContent = "Copied";
+}
+
+function say(button, words) {
+  button.dataset.label ??= button.textContent;
+  button.textContent = words;
+  setTimeout(() => { button.textContent = button.dataset.label; }, 1500);
+}
+
+document.addEventListener("click", (event) => {
+  const button = event.target.closest?.("[data-copy]");
+  if (button) copy(button).catch(() => say(button, "Not allowed"));
+});
+
+document.addEventListener("htmx:afterSettle", () => enliven());
+document.addEventListener("htmx:beforeSwap", (event) => {
+  const { xhr } = event.detail;
+  if (xhr.responseURL && new URL(xhr.responseURL).pathname !== location.pathname) {
+    event.detail.shouldSwap = false; // signed out meanwhile: the answer is the sign-in page
+    location.reload();
+  }
+});
+
+document.addEventListener("submit", ({ target: { elements } }) => {
+  if (elements.next) elements.next.value = location.pathname + location.search; // htmx may have moved on since
+});
+
+setInterval(tellTimes, 60_000);
+document.addEventListener("visibilitychange", () => tellTimes());
+const zone = document.querySelector("[data-time-zone]");
+if (zone) zone.textContent = Intl.DateTimeFormat().resolvedOptions().timeZone;
+enliven();

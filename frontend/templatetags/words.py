@@ -1,0 +1,148 @@
+"""Values in words: times, ages, durations, changes, levels and states."""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from django import template
+from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.safestring import SafeString, mark_safe
+
+from scanner.risk import Level
+
+register = template.Library()
+
+# Drawn on a square of 16 in the text's own colour; each has an outline of its own, for who cannot tell the colours.
+SHAPES = {
+    "secure": '<circle cx="8" cy="8" r="7"/><path class="cut" d="M4.5 8.3l2.4 2.4 4.6-5"/>',
+    "low": '<path d="M8 1.2 15.2 14.4H.8Z"/><path class="cut" d="M8 6v4M8 12.2v.1"/>',
+    "medium": '<path d="M8 .5 15.5 8 8 15.5.5 8Z"/><path class="cut" d="M8 4.5v4.2M8 11.2v.1"/>',
+    "high": '<path d="M5 .8h6L15.2 5v6L11 15.2H5L.8 11V5Z"/><path class="cut" d="M8 4v5M8 11.8v.1"/>',
+    "unknown": '<circle class="line dash" cx="8" cy="8" r="6.8"/>'
+    '<path class="line" d="M6 6.2a2 2 0 1 1 2.8 1.9c-.6.3-.8.6-.8 1.4M8 11.8v.1"/>',
+    "info": '<circle cx="8" cy="8" r="7"/><path class="cut" d="M8 7.4v4M8 4.7v.1"/>',
+    "queued": '<circle class="line dash" cx="8" cy="8" r="6.5"/><path class="line" d="M8 4.5V8l2.4 1.6"/>',
+    "running": '<circle class="line" cx="8" cy="8" r="6.5"/><path d="M8 3.5a4.5 4.5 0 0 1 0 9Z"/>',
+    "failed": '<circle cx="8" cy="8" r="7"/><path class="cut" d="M5.4 5.4l5.2 5.2M10.6 5.4l-5.2 5.2"/>',
+    "cancelled": '<circle class="line" cx="8" cy="8" r="6.5"/><path class="line" d="M3.6 12.4l8.8-8.8"/>',
+    "overview": '<path class="line" d="M2 2.5h5v5H2zM9.5 2.5H14v3H9.5zM9.5 8.5H14v5H9.5zM2 10.5h5v3H2z"/>',
+    "package": '<path class="line" d="M8 1.5 14 4.7v6.6L8 14.5l-6-3.2V4.7ZM2 4.7l6 3.2 6-3.2M8 7.9v6.6"/>',
+    "gear": '<circle class="line" cx="8" cy="8" r="2.3"/><path class="line" d="M8 1.5v2.2M8 12.3v2.2M1.5 8h2.2'
+    'M12.3 8h2.2M3.4 3.4 5 5M11 11l1.6 1.6M3.4 12.6 5 11M11 5l1.6-1.6"/>',
+    "person": '<circle class="line" cx="8" cy="5" r="3"/><path class="line" d="M2 14.5c.4-3.3 2.6-5 6-5s5.6 1.7 6 5"/>',
+    "shield": '<path d="M8 .8 14.3 3v4.6c0 3.6-2.4 6.2-6.3 7.6-3.9-1.4-6.3-4-6.3-7.6V3Z"/>'
+    '<path class="cut" d="M5 8l2.2 2.2L11 6"/>',
+}
+STATE_COLOURS = {
+    "queued": "info",
+    "running": "info",
+    "completed": "secure",
+    "partial": "medium",
+    "failed": "high",
+    "cancelled": "unknown",
+}
+STATE_SHAPES = {"completed": "secure", "partial": "medium"}  # the others have one of their own
+
+
+@register.simple_tag
+def shape(name: str) -> SafeString:
+    drawing = mark_safe(SHAPES[name])  # noqa: S308 - ours, from the table above
+    return format_html('<svg class="shape" viewBox="0 0 16 16" aria-hidden="true">{}</svg>', drawing)
+
+
+@register.simple_tag
+def level_badge(level: Level) -> SafeString:
+    return badge(level.severity, level.severity, level.label)
+
+
+@register.simple_tag
+def state_badge(scan: Any) -> SafeString:
+    state = str(scan.state)
+    return badge(STATE_COLOURS[state], STATE_SHAPES.get(state, state), scan.get_state_display())
+
+
+def badge(colour: str, shape_name: str, word: str) -> SafeString:
+    return format_html('<span class="badge is-{}">{}{}</span>', colour, shape(shape_name), word)
+
+
+# --- times ----------------------------------------------------------------------------------------
+
+
+@register.simple_tag
+def ago(date: datetime) -> SafeString:
+    """ "3 h ago", the exact time in its title. time.js keeps it true and moves it to the reader's zone."""
+    return time_element(date, distance(date, timezone.now()), "ago")
+
+
+@register.simple_tag
+def at(date: datetime) -> SafeString:
+    """ "18 Nov 2026, 14:03", with its zone in the title."""
+    return time_element(date, exact(date), "at")
+
+
+@register.simple_tag
+def age(since: datetime) -> SafeString:
+    """ "52 h": how long something has been so."""
+    return time_element(since, span(timezone.now() - since), "age")
+
+
+def time_element(date: datetime, text: str, kind: str) -> SafeString:
+    return format_html(
+        '<time datetime="{}" title="{} {}" data-time="{}">{}</time>',
+        date.isoformat(),
+        exact(date),
+        timezone.localtime(date).tzname(),
+        kind,
+        text,
+    )
+
+
+def exact(date: datetime) -> str:
+    return f"{timezone.localtime(date):%-d %b %Y, %H:%M}"
+
+
+def distance(date: datetime, now: datetime) -> str:
+    """The same words as `distance` in time.js."""
+    seconds = (now - date).total_seconds()
+    if abs(seconds) < 45:
+        return "just now" if seconds >= 0 else "in a moment"
+    words = span(timedelta(seconds=abs(seconds)))
+    return f"{words} ago" if seconds > 0 else f"in {words}"
+
+
+def span(length: timedelta) -> str:
+    minutes = int(length.total_seconds() // 60)
+    if minutes < 60:
+        return f"{max(minutes, 1)} min"
+    return f"{minutes // 60} h" if minutes < 72 * 60 else f"{minutes // 1440} days"
+
+
+@register.filter
+def duration(length: timedelta | None) -> str:
+    if length is None:
+        return "\N{EN DASH}"
+    seconds = length.total_seconds()
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    return f"{whole // 60} min {whole % 60} s" if whole < 3600 else f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+# --- numbers --------------------------------------------------------------------------------------
+
+
+@register.filter
+def known(number: int | None) -> str:
+    """A count, or a question mark: unknown is not zero."""
+    return "?" if number is None else f"{number:,}".replace(",", "\N{NARROW NO-BREAK SPACE}")
+
+
+@register.simple_tag
+def change(scan: Any, before: Any, count: str) -> str:
+    """What became of a count since the scan before, if there is one."""
+    now, then = getattr(scan, count), getattr(before, count, None)
+    if now is None or then is None:
+        return "No earlier count to compare with"
+    if now == then:
+        return "Same as in the scan before"
+    return f"{abs(now - then)} {'more' if now > then else 'fewer'} than in the scan before"
