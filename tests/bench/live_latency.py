@@ -23,7 +23,9 @@ RUNS = 50
 def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        host = AptHost(folder, [Deb(f"package-{number}", "1.0") for number in range(100)], {SECURITY: [Deb("package-1", "2")]})
+        host = AptHost(
+            folder, [Deb(f"package-{number}", "1.0") for number in range(100)], {SECURITY: [Deb("package-1", "2")]}
+        )
         os.environ.update(host.environment, SCANNER_DATA=f"{folder}/data", SCAN_HOST="web-1")
         os.environ["DJANGO_SETTINGS_MODULE"] = "project.settings"
         django.setup()

@@ -16,6 +16,7 @@ from scanner.models import ApiToken, Host
 from tests.end_to_end.stack import Stack
 from tests.hosts.apt import DEBIAN, SECURITY, AptHost, Deb
 from tests.make import make_user
+from tests.real_services import Valkey
 
 os.environ.setdefault("DJANGO_ALLOW_ASYNC_UNSAFE", "true")  # playwright runs an event loop in this very thread
 
@@ -105,10 +106,13 @@ def whole_stack(
     folder = tmp_path_factory.mktemp("stack")
     apt_host.replace_program("apt-get", SLOW_APT.format(folder=folder, apt_get=shutil.which("apt-get")))
     data = folder / "data"
+    valkey = Valkey(folder / "valkey")  # not the suite's: a test stops it
+    valkey.start()
     environment = {
         **os.environ,
         **apt_host.environment,
         "DATABASE_URL": test_database_address(),
+        "REDIS_URL": valkey.address,
         "SCANNER_DATA": str(data),
         "SCAN_HOST": "web-1",
         "SECRET_KEY": settings.SECRET_KEY,
@@ -117,8 +121,10 @@ def whole_stack(
     data.mkdir(mode=0o700)
     shutil.copytree(settings.STATIC_ROOT, data / "static")
     stack = Stack(environment, folder)
+    stack.valkey = valkey
     yield stack
     stack.stop()
+    valkey.stop()
 
 
 @pytest.fixture

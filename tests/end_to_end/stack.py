@@ -15,7 +15,6 @@ from typing import Any
 
 import psutil
 
-
 CHECKOUT = Path(__file__).resolve().parents[2]
 PATIENCE = 40  # seconds for anything that is on its way
 
@@ -69,6 +68,8 @@ class Process:
 class Stack:
     """Web processes, a worker, and how to talk to them."""
 
+    valkey: Any  # the tests' own, where there is one that may be stopped
+
     def __init__(self, environment: Mapping[str, str], folder: Path) -> None:
         self.folder = folder
         self.environment = {**environment, "REMAP_SIGTERM": "SIGQUIT", "LOG_LEVEL": "INFO"}
@@ -107,9 +108,10 @@ class Stack:
             assert web.process.poll() is None, web.log.read_text()
             return False
 
-    def post(self, path: str, token: str, web: Process | None = None, **headers: str) -> tuple[int, dict[str, Any]]:
-        """POST with a bearer token: the status and the JSON that came back."""
-        request = urllib.request.Request(self.address(path, web), b"", {"Authorization": f"Bearer {token}", **headers})  # noqa: S310
+    def post(self, path: str, token: str, body: str = "", **headers: str) -> tuple[int, dict[str, Any]]:
+        """POST a form with a bearer token: the status and the JSON that came back."""
+        headers = {"Authorization": f"Bearer {token}", **headers}
+        request = urllib.request.Request(self.address(path), body.encode(), headers)  # noqa: S310
         try:
             with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310
                 return answer.status, json.load(answer)

@@ -130,6 +130,29 @@ def test_a_restarted_web_server_brings_the_page_back_to_live(signed_in: Page, st
     expect(signed_in.locator("#live")).to_contain_text("Live", timeout=30_000)
 
 
+def test_redis_may_go_away_and_come_back_in_mid_scan(signed_in: Page, stack: Stack, gate: Gate, token: str) -> None:
+    signed_in.expected_troubles = ("WebSocket", "503", "500")  # type: ignore[attr-defined]
+    expect(signed_in.locator("#live")).to_contain_text("Live")
+    gate.close()
+    signed_in.get_by_role("button", name="Run Scan Now").click()
+    expect(signed_in.locator("#progress")).to_contain_text("Refreshing package lists")
+    stack.valkey.stop()
+    try:
+        expect(signed_in.locator("#live")).not_to_contain_text("Live", timeout=30_000)
+        status, found = stack.post("/security/package-scanner/run/", token, f"host={Host.objects.named('other')}")
+        assert (status, found["success"]) == (503, False)
+        assert "Redis" in found["message"]
+        assert [scan.state for scan in Scan.objects.filter(host__name="other")] == ["failed"]
+        gate.open()
+        # the running scan needs no broker to end, and the page finds out without one
+        expect(signed_in.locator(".status")).to_contain_text("Medium Risk", timeout=30_000)
+    finally:
+        stack.valkey.start()
+    expect(signed_in.locator("#live")).to_contain_text("Live", timeout=30_000)
+    signed_in.get_by_role("button", name="Run Scan Now").click()
+    expect(signed_in.locator("tbody tr").filter(has_text="completed")).to_have_count(2, timeout=60_000)
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 390, 320])
 def test_axe_finds_nothing_and_no_page_scrolls_sideways(
