@@ -10,7 +10,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from django.conf import settings
 from django.db import connection
-from playwright.sync_api import ConsoleMessage, Page, Request
+from playwright.sync_api import Browser, ConsoleMessage, Page, Request, sync_playwright
 
 from scanner.models import ApiToken, Host
 from tests.end_to_end.stack import Stack
@@ -47,14 +47,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.django_db(transaction=True))
 
 
-@pytest.fixture(scope="session")
-def browser_type_launch_args(browser_type_launch_args: dict[str, Any]) -> dict[str, Any]:
-    return {**browser_type_launch_args, "executable_path": "/usr/bin/chromium", "args": CHROMIUM_FLAGS}
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Debian's Chromium. Not for the whole session: while playwright runs, no other test may use an event loop."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=CHROMIUM_FLAGS)
+        yield browser
+        browser.close()
 
 
 @pytest.fixture
-def page(page: Page) -> Iterator[Page]:
+def page(browser: Browser) -> Iterator[Page]:
     """A page on which a CSP violation, an error in a script, a 404 or a request to another site fails the test."""
+    context = browser.new_context()
+    page = context.new_page()
     bad: list[str] = []
     page.expected_troubles = ()  # type: ignore[attr-defined] - what a test that pulls the plug allows
 
@@ -70,6 +76,7 @@ def page(page: Page) -> Iterator[Page]:
     page.on("pageerror", lambda error: bad.append(str(error)))
     page.on("request", request)
     yield page
+    context.close()
     assert not bad, bad
 
 

@@ -153,8 +153,17 @@ def test_redis_may_go_away_and_come_back_in_mid_scan(signed_in: Page, stack: Sta
     expect(signed_in.locator("tbody tr").filter(has_text="completed")).to_have_count(2, timeout=60_000)
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1280, 390, 320])
+@pytest.mark.parametrize(
+    ("scheme", "width"),
+    [
+        ("light", 1280),
+        ("dark", 1280),
+        ("light", 390),
+        ("dark", 390),
+        pytest.param("light", 320, marks=pytest.mark.slow),
+        pytest.param("dark", 320, marks=pytest.mark.slow),
+    ],
+)
 def test_axe_finds_nothing_and_no_page_scrolls_sideways(
     signed_in: Page, stack: Stack, token: str, scheme: Any, width: int
 ) -> None:
