@@ -14,7 +14,7 @@ PIP := $(PY) -m pip install --quiet --disable-pip-version-check --require-hashes
 
 # What the tests run, as program:Debian-package.
 TEST_PROGRAMS := chromium:chromium apt-get:apt dpkg-deb:dpkg dnf:dnf rpm:rpm rpmbuild:rpm createrepo_c:createrepo-c \
-	pacman:pacman-package-manager makepkg:makepkg bsdtar:libarchive-tools fakeroot:fakeroot
+	pacman:pacman-package-manager makepkg:makepkg bsdtar:libarchive-tools fakeroot:fakeroot systemd-analyze:systemd
 
 help: ## List these commands
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -72,9 +72,12 @@ environment:
 # Root gets what is missing from Debian; anybody else is told.
 test-programs:
 	@programs="" packages=""
+	need() { programs+=" $$1"; [[ " $$packages " = *" $$2 "* ]] || packages+=" $$2"; }
 	for pair in $(TEST_PROGRAMS); do
-		command -v "$${pair%%:*}" > /dev/null || { programs+=" $${pair%%:*}"; packages+=" $${pair##*:}"; }
+		command -v "$${pair%%:*}" > /dev/null || need "$${pair%%:*}" "$${pair##*:}"
 	done
+	"$(PYTHON)" -c 'import ctypes; ctypes.CDLL("libatomic.so.1")' 2> /dev/null || need libatomic.so.1 libatomic1
+	/usr/bin/python3 -c 'import apt_pkg' 2> /dev/null || need "apt_pkg(Python)" python3-apt
 	[ -n "$$programs" ] || exit 0
 	get="apt-get install -y --no-install-recommends$$packages"
 	if [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null; then

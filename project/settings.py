@@ -44,6 +44,11 @@ def http_address(url: str) -> None:
         raise ValidationError(f"{url!r} is not an address like https://scanner.example.org")
 
 
+def address_or_file(text: str) -> None:
+    if text and not text.startswith(("http://", "https://")) and not Path(text).is_file():
+        raise ValidationError(f"{text!r} is neither an http(s) address nor a file that is there")
+
+
 def queue_name(name: str) -> None:
     if not name or any(c.isspace() or c in ",/" for c in name):
         raise ValidationError(f"{name!r} has a space, a comma or a slash, which a queue's name cannot have")
@@ -127,6 +132,7 @@ try:
     SCAN_QUEUE_LIMIT = env.int("SCAN_QUEUE_LIMIT", 900, validate=validate.Range(min=10))  # seconds
     SCAN_REFRESH = env.bool("SCAN_REFRESH", True)
     METADATA_MAX_AGE_DAYS = env.int("METADATA_MAX_AGE_DAYS", 7, validate=validate.Range(min=1))
+    ARCH_TRACKER = env.str("ARCH_TRACKER", "", validate=address_or_file)  # package_managers.arch_tracker reads it, too
 
     # --- services -------------------------------------------------------------------------------
     DATABASE_URL = one_file_or_value("DATABASE_URL")

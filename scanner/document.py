@@ -22,6 +22,7 @@ UPDATE_FIELDS = (
     "severity",
     "held",
     "blocked",
+    "command",
 )
 PACKAGE_FIELDS = ("name", "architecture", "version", "source")
 
@@ -47,6 +48,10 @@ def summary(scan: Scan) -> dict[str, Any]:
         "total_updates": scan.total_updates,
         "total_packages": scan.total_packages,
         "pinned_security_updates": scan.pinned_security_updates,
+        "reboot_required": scan.reboot_required,
+        "reboot_reason": scan.reboot_reason or None,
+        "services_to_restart": scan.services_to_restart,
+        "services_reason": scan.services_reason or None,
         "trigger": str(scan.trigger),
         "requested_by": scan.requested_by or None,
         "progress": {"step": scan.step, "percent": scan.percent, "detail": scan.detail} if scan.active else None,

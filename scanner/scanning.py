@@ -20,6 +20,7 @@ from scanner.models import OpenUpdate, Scan, Snapshot
 from scanner.package_managers import detect
 from scanner.package_managers.command import CommandError, Runner
 from scanner.package_managers.interface import Gap, PackageManagerError, Report
+from scanner.package_managers.restarts import restarts
 
 STEPS = (  # what is being done, and the percentage at which it begins
     ("Finding the package manager", 0),
@@ -91,7 +92,15 @@ def examine(scan: Scan, step: StepTaken, watch: Callable[[], None]) -> Report:
             findings = manager.updates(packages)
         except PackageManagerError as error:  # a refresh that failed is likely why
             raise replace(error, message=" ".join([*(gap.text for gap in refresh_gaps), error.message])) from error
-    return Report(found.name, tuple(packages), findings, (*refresh_gaps, *findings.gaps), findings.notes)
+        return Report(
+            found.name,
+            tuple(packages),
+            findings,
+            (*refresh_gaps, *findings.gaps),
+            findings.notes,
+            restarts(runner, found.name, packages, root),
+            manager.dependencies,
+        )
 
 
 def counts(report: Report) -> dict[str, object]:
@@ -106,6 +115,10 @@ def counts(report: Report) -> dict[str, object]:
         "total_updates": report.total_updates,
         "total_packages": len(report.packages),
         "pinned_security_updates": report.pinned_security_updates,
+        "reboot_required": report.restarts.reboot,
+        "reboot_reason": report.restarts.reboot_reason,
+        "services_to_restart": None if report.restarts.services is None else list(report.restarts.services),
+        "services_reason": report.restarts.services_reason,
         "finished_at": timezone.now(),
         "percent": 100,
         "step": "",
@@ -194,7 +207,7 @@ class Log:
 @contextmanager
 def private_folder(package_manager: str, root: Path | None, runner: Runner) -> Iterator[Path]:
     """A folder for one user, root and environment, held by one scan at a time."""
-    names = ("APT_CONFIG", "DPKG_ADMINDIR", "HOME")
+    names = ("APT_CONFIG", "DPKG_ADMINDIR", "HOME", "PATH")  # these may lead a package manager to another root
     place = [str(os.getuid()), str(root or "/"), *(os.environ.get(name, "") for name in names)]
     key = hashlib.sha256("\n".join(place).encode()).hexdigest()[:16]
     folder = settings.SCANNER_DATA / "metadata" / f"{package_manager}-{key}"

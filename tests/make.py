@@ -25,6 +25,7 @@ def make_update(name: str = "openssl", security: bool | None = True, **fields: A
         "source": name,
         "security": security,
         "reason": "1.0-2 is in Debian-Security (bookworm-security)." if security else "No version is.",
+        "command": f"apt-get install --only-upgrade {name}",
         "origins": ("Debian-Security:bookworm-security",) if security else ("Debian:bookworm",),
     }
     return Update(**{**values, **fields})

@@ -1,5 +1,6 @@
 """Values in words: times, ages, durations, changes, levels and states."""
 
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -33,6 +34,7 @@ SHAPES = {
     "shield": '<path d="M8 .8 14.3 3v4.6c0 3.6-2.4 6.2-6.3 7.6-3.9-1.4-6.3-4-6.3-7.6V3Z"/>'
     '<path class="cut" d="M5 8l2.2 2.2L11 6"/>',
 }
+ADVISORY_OPTIONS = ("--advisory", "--advisories")  # dnf takes several with commas between them
 STATE_COLOURS = {
     "queued": "info",
     "running": "info",
@@ -146,3 +148,15 @@ def change(scan: Any, before: Any, count: str) -> str:
     if now == then:
         return "Same as in the scan before"
     return f"{abs(now - then)} {'more' if now > then else 'fewer'} than in the scan before"
+
+
+@register.filter
+def commands(updates: Iterable[Any]) -> str:
+    """What installs all of these: one command where it takes several names, else one a line."""
+    grouped: dict[str, dict[str, None]] = {}
+    for update in updates:
+        verb, _, name = update.command.rpartition(" ")
+        grouped.setdefault(verb, {})[name] = None
+    return "\n".join(
+        f"{verb} {(',' if verb.endswith(ADVISORY_OPTIONS) else ' ').join(names)}" for verb, names in grouped.items()
+    )

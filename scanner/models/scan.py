@@ -111,6 +111,10 @@ class Scan(models.Model):
     total_updates = models.PositiveIntegerField(null=True)
     total_packages = models.PositiveIntegerField(null=True)
     pinned_security_updates = models.PositiveIntegerField(null=True)
+    reboot_required = models.BooleanField(null=True)
+    reboot_reason = models.TextField(blank=True)
+    services_to_restart = models.JSONField(null=True, help_text="They still run on replaced libraries; null: unknown.")
+    services_reason = models.TextField(blank=True)
     snapshot = models.ForeignKey(Snapshot, on_delete=models.PROTECT, null=True, related_name="scans")
 
     objects = ScanQuerySet.as_manager()

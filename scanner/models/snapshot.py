@@ -1,13 +1,13 @@
 """What a scan found, stored once per distinct content and found by its hash."""
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from django.db import models
 from django.utils import timezone
 
-from scanner.package_managers.interface import Installed, Report
+from scanner.package_managers.interface import Dependencies, Installed, Report
 from scanner.package_managers.interface import Update as FoundUpdate
 
 ROWS_A_STATEMENT = 2000
@@ -33,6 +33,7 @@ class Package(models.Model):
     source = models.CharField(max_length=255, blank=True)
     source_version = models.CharField(max_length=255, blank=True)
     held = models.BooleanField(default=False)
+    needs = models.JSONField(default=list, help_text="The installed packages that it depends on.")
 
     class Meta:
         ordering = ["name", "architecture", "version"]
@@ -45,7 +46,7 @@ class Package(models.Model):
 class SnapshotQuerySet(models.QuerySet["Snapshot"]):
     def keep(self, report: Report) -> "Snapshot":
         """The snapshot of this content: the one there is, or a new one. Call it in a transaction."""
-        package_set = keep_packages(report.packages)
+        package_set = keep_packages(report.packages, report.dependencies)
         updates = report.findings.updates
         snapshot, new = self.get_or_create(
             hash=content_hash(report.package_manager, package_set.hash, updates),
@@ -108,6 +109,7 @@ class Update(models.Model):
     severity = models.CharField(max_length=32, blank=True)
     held = models.BooleanField(default=False)
     blocked = models.CharField(max_length=20, null=True, blank=True)
+    command = models.TextField(blank=True)
 
     objects = UpdateQuerySet.as_manager()
 
@@ -119,11 +121,20 @@ class Update(models.Model):
         return f"{self.name} {self.installed_version} -> {self.available_version}"
 
 
-def keep_packages(packages: Sequence[Installed]) -> PackageSet:
+def keep_packages(packages: Sequence[Installed], dependencies: Callable[[], Dependencies]) -> PackageSet:
     package_set, new = PackageSet.objects.get_or_create(hash=content_hash(packages))
     if new:
+        needs = dependencies()
         Package.objects.bulk_create(
-            (Package(package_set=package_set, **fields(package)) for package in packages), ROWS_A_STATEMENT
+            (
+                Package(
+                    package_set=package_set,
+                    needs=needs.get((package.name, package.architecture), ()),
+                    **fields(package),
+                )
+                for package in packages
+            ),
+            ROWS_A_STATEMENT,
         )
     return package_set
 

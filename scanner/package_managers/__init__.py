@@ -3,9 +3,12 @@
 from pathlib import Path
 
 from scanner.package_managers.apt import Apt
+from scanner.package_managers.dnf import Dnf
 from scanner.package_managers.interface import PackageManager, PackageManagerError
+from scanner.package_managers.pacman import Pacman
+from scanner.package_managers.yum import Yum
 
-PACKAGE_MANAGERS: tuple[type[PackageManager], ...] = (Apt,)
+PACKAGE_MANAGERS: tuple[type[PackageManager], ...] = (Apt, Dnf, Yum, Pacman)
 NAMES = tuple(manager.name for manager in PACKAGE_MANAGERS)
 
 

@@ -15,7 +15,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from scanner.package_managers.command import Command, Result, Runner
+from scanner.package_managers.dependencies import dpkg_dependencies
 from scanner.package_managers.interface import (
+    Dependencies,
     Findings,
     Gap,
     Installed,
@@ -24,6 +26,8 @@ from scanner.package_managers.interface import (
     Progress,
     Update,
 )
+from scanner.package_managers.ubuntu_pro import ProUnknown, pro_status, updates_that_need_pro
+from scanner.package_managers.unattended_upgrades import notes as unattended_notes
 
 INVENTORY = (
     r"${db:Status-Want}\t${db:Status-Status}\t${Package}\t${Architecture}\t${Version}"
@@ -143,6 +147,9 @@ class Apt(PackageManager):
 
     def __init__(self, runner: Runner, private: Path, root: Path | None = None) -> None:
         super().__init__(runner, private, root)
+        for path in (private, *([root] if root else [])):
+            if set(str(path)) & set('"\\'):  # apt.conf has no way to write them
+                raise PackageManagerError(f"apt cannot work in the folder {path}.", "Choose one without quotes.")
         self.configuration = private / "apt.conf"
         self.own_lists = False
         if root is not None:
@@ -229,7 +236,21 @@ class Apt(PackageManager):
         updates = tuple(update for entry in entries for update in judge.updates(entry))
         if no_archive in blind:  # without an update, too: nobody would have told
             gaps.append(no_archive)
-        return Findings(updates, date, tuple(gaps), tuple(notes))
+        with_pro, pro_notes = self.needing_pro(installed, native, updates)
+        notes += [*pro_notes, *unattended_notes(self.root)]
+        return Findings((*updates, *with_pro), date, tuple(gaps), tuple(notes))
+
+    def needing_pro(
+        self, installed: Sequence[Installed], native: str, updates: Sequence[Update]
+    ) -> tuple[tuple[Update, ...], tuple[str, ...]]:
+        """Ubuntu's security fixes that only a subscription gives."""
+        status = pro_status(self.runner, self.root)
+        if isinstance(status, ProUnknown):
+            return (), (status.note,)
+        return (updates_that_need_pro(status, installed, native, updates) if status else ()), ()
+
+    def dependencies(self) -> Dependencies:
+        return dpkg_dependencies(self.runner, database(self.root) if self.root else None)
 
     # --- package lists ----------------------------------------------------------------------------
 
@@ -558,7 +579,17 @@ class Judge:
             tuple(dict.fromkeys(origins)),
             held=package.held,
             blocked=blocked,
+            command=self.command(package, available.version, blocked),
         )
+
+    def command(self, package: Installed, version: str, blocked: str | None) -> str:
+        name = (
+            package.name if package.architecture in ("all", self.native) else f"{package.name}:{package.architecture}"
+        )
+        if blocked == "pinned":
+            return f"apt-get install {name}={version}"
+        upgrade = f"apt-get install --only-upgrade {name}"
+        return f"apt-mark unhold {name} && {upgrade}" if package.held else upgrade
 
     def verdict(
         self, reached: str, available: Version, fixes: Sequence[tuple[Version, Target]]

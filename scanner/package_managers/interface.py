@@ -4,8 +4,8 @@ The rooms behind this interface are pure: text in, frozen values out. They know 
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import ClassVar
@@ -34,6 +34,7 @@ class Update:
 
     `security` is None where it cannot be known; `reason` says in one sentence why it is what it is.
     `blocked` says why a plain upgrade would not install it: phased, pinned, kept back, excluded.
+    `command` is the command that installs it, as root on the host.
     """
 
     name: str
@@ -49,6 +50,21 @@ class Update:
     severity: str = ""
     held: bool = False
     blocked: str | None = None
+    command: str = ""
+
+
+Dependencies = Mapping[tuple[str, str], tuple[str, ...]]
+"""By name and architecture: the names of the installed packages that a package needs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Restarts:
+    """None is unknown; `reboot_reason` and `services_reason` are sentences for a person, in every case."""
+
+    reboot: bool | None
+    reboot_reason: str
+    services: tuple[str, ...] | None
+    services_reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +125,10 @@ class PackageManager(ABC):
     def updates(self, installed: Sequence[Installed]) -> Findings:
         """Every available update, with its security verdict and reason."""
 
+    @abstractmethod
+    def dependencies(self) -> Dependencies:
+        """What each installed package needs."""
+
 
 @dataclass(frozen=True)
 class Report:
@@ -118,7 +138,9 @@ class Report:
     packages: tuple[Installed, ...]
     findings: Findings
     gaps: tuple[Gap, ...] = ()
-    notes: tuple[str, ...] = field(default=())
+    notes: tuple[str, ...] = ()
+    restarts: Restarts = Restarts(None, "", None, "")
+    dependencies: Callable[[], Dependencies] = dict  # asked only for packages that are not stored yet
 
     @property
     def installable(self) -> list[Update]:

@@ -4,25 +4,31 @@ import json
 import os
 import subprocess
 import sys
+from itertools import product
 from typing import Any
 
 from tests import real_services
 
-SIZES = (800, 5000)
+FAMILIES = ("apt", "dnf", "pacman")
+SIZES = (800, 2000, 5000)
 
 
 def main() -> None:
     real_services.pytest_configure(None)
     try:
         print("A saved scan beside the package manager's own commands (aim: ratio at most 1.3, at most 150 MB)")
-        for size in SIZES:
-            found = run("tests.bench.scan_speed", str(size))
+        for family, size in product(FAMILIES, SIZES):
+            found = run("tests.bench.scan_speed", family, str(size))
             print(
-                f"  apt, {size:>5} packages: own commands {found['own_commands_s']:.3f} s, "
+                f"  {family:6} {size:>5} packages: own commands {found['own_commands_s']:.3f} s, "
                 f"saved scan {found['saved_scan_s']:.3f} s (ratio {found['ratio']}), "
                 f"unchanged host {found['saved_scan_of_unchanged_host_s']:.3f} s (ratio {found['ratio_unchanged']}), "
-                f"peak memory {found['peak_memory_MB']} MB"
+                f"peak memory {found['peak_memory_MB']} MB",
+                flush=True,
             )
+        print("The dependency graph of all installed packages (aim: 5,000 in 0.5 s)")
+        for family, seconds in run("tests.bench.dependency_graph")["seconds"].items():
+            print(f"  {family:6} " + ", ".join(f"{size} packages {took:.3f} s" for size, took in seconds.items()))
         print("From the request to the first progress on the socket (aim: median at most 100 ms, p99 at most 300 ms)")
         found = run("tests.bench.live_latency")
         print(f"  {found['runs']} scans: median {found['median_ms']} ms, p99 {found['p99_ms']} ms")

@@ -148,6 +148,7 @@ def test_a_scans_document_has_the_public_shape(client: Client) -> None:
         "severity": "",
         "held": False,
         "blocked": None,
+        "command": "apt-get install --only-upgrade openssl",
     }
     assert found["packages"][0] == {"name": "openssl", "architecture": "amd64", "version": "1.0-1", "source": "openssl"}
 

@@ -703,3 +703,9 @@ def test_the_same_runner_can_look_into_the_same_root_twice(folder: Path) -> None
     runner = Runner(time.monotonic() + 60, environment={"PATH": os.environ["PATH"]})
     for _ in range(2):
         assert report(Apt(runner, folder, host.root)).security_updates == 1
+
+
+def test_a_folder_that_apt_cannot_name_is_refused_in_words(tmp_path):
+    folder = tmp_path / 'a "quoted" folder'
+    with pytest.raises(PackageManagerError, match="apt cannot work in the folder"):
+        Apt(Runner(time.monotonic() + 5), folder)

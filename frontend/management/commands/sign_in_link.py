@@ -6,6 +6,7 @@ from typing import Any
 from django.conf import settings
 from django.contrib.auth.models import User
 from django.core.management.base import BaseCommand, CommandError
+from django.db import DatabaseError
 
 from frontend.access import new_sign_in_link
 
@@ -21,4 +22,6 @@ class Command(BaseCommand):
             path = new_sign_in_link(user)
         except User.DoesNotExist:
             raise CommandError(f"There is no user {user!r}. `manage.py createsuperuser` makes one.") from None
+        except DatabaseError as error:
+            raise CommandError(f"The database cannot be used ({error}). `manage.py migrate` prepares it.") from error
         self.stdout.write(f"{settings.BASE_URL}{path}")

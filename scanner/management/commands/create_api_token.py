@@ -3,7 +3,8 @@
 from argparse import ArgumentParser
 from typing import Any
 
-from django.core.management.base import BaseCommand
+from django.core.management.base import BaseCommand, CommandError
+from django.db import DatabaseError
 
 from scanner.models import ApiToken
 
@@ -16,6 +17,9 @@ class Command(BaseCommand):
         parser.add_argument("--scope", choices=ApiToken.Scope.values, default="read", help="Default: read")
 
     def handle(self, *args: Any, name: str, scope: str, **options: Any) -> None:
-        text = ApiToken.objects.issue(name, scope)
+        try:
+            text = ApiToken.objects.issue(name, scope)
+        except DatabaseError as error:
+            raise CommandError(f"The database cannot be used ({error}). `manage.py migrate` prepares it.") from error
         self.stderr.write(f"Token {name!r} with scope {scope}. It is shown only now: keep it safe.")
         self.stdout.write(text)
