@@ -4,12 +4,14 @@ import fcntl
 import hashlib
 import logging
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import IO
+from typing import IO, TypeVar
 
 from django.conf import settings
 from django.db import InterfaceError, OperationalError, close_old_connections, transaction
@@ -18,7 +20,7 @@ from django.utils import timezone
 from scanner.announcing import announce
 from scanner.models import OpenUpdate, Scan, Snapshot
 from scanner.package_managers import detect
-from scanner.package_managers.command import CommandError, Runner
+from scanner.package_managers.command import TICK, CommandError, Runner
 from scanner.package_managers.interface import Gap, PackageManagerError, Report
 from scanner.package_managers.restarts import restarts
 
@@ -35,6 +37,8 @@ STORE_PATIENCE = 60  # seconds that a finished scan waits for a database that is
 
 StepTaken = Callable[[int, float, str], None]
 """Called with the step's number in STEPS, the percentage of that step, and a detail in words."""
+
+Result = TypeVar("Result")
 
 logger = logging.getLogger(__name__)
 
@@ -88,19 +92,41 @@ def examine(scan: Scan, step: StepTaken, watch: Callable[[], None]) -> Report:
         step(2, 0, found.name)
         packages = manager.installed()
         step(3, 0, f"of {len(packages)} packages")
+        with beside(runner, lambda own: restarts(own, found.name, packages, root)) as restarting:
+            try:
+                findings = manager.updates(packages)
+            except PackageManagerError as error:  # a refresh that failed is likely why
+                raise replace(error, message=" ".join([*(gap.text for gap in refresh_gaps), error.message])) from error
+    return Report(
+        found.name,
+        tuple(packages),
+        findings,
+        (*refresh_gaps, *findings.gaps),
+        findings.notes,
+        restarting.result(),
+        manager.dependencies,
+    )
+
+
+@contextmanager
+def beside(runner: Runner, work: Callable[[Runner], Result]) -> Iterator[Future[Result]]:
+    """Do some work in a second thread while the block runs, with a runner of its own: only one may save progress."""
+    over = threading.Event()
+
+    def watch() -> None:
+        if over.is_set():
+            raise CommandError("The scan has ended.")
+
+    with ThreadPoolExecutor(1) as pool:
         try:
-            findings = manager.updates(packages)
-        except PackageManagerError as error:  # a refresh that failed is likely why
-            raise replace(error, message=" ".join([*(gap.text for gap in refresh_gaps), error.message])) from error
-        return Report(
-            found.name,
-            tuple(packages),
-            findings,
-            (*refresh_gaps, *findings.gaps),
-            findings.notes,
-            restarts(runner, found.name, packages, root),
-            manager.dependencies,
-        )
+            future = pool.submit(work, Runner(runner.deadline, watch, runner.environment))
+            yield future
+            while not future.done():  # the scan must keep giving signs of life
+                runner.watch()
+                wait([future], TICK)
+        except BaseException:
+            over.set()
+            raise
 
 
 def counts(report: Report) -> dict[str, object]:

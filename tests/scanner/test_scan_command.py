@@ -91,7 +91,7 @@ def test_a_saved_scan_is_stored_without_broker_or_worker(host: AptHost) -> None:
     assert found == {**scan(host, "--no-refresh")[1], **{key: found[key] for key in PER_SCAN}}
 
 
-PER_SCAN = ("id", "url", "scan_date", "metadata_date", "duration_seconds")
+PER_SCAN = ("id", "url", "scan_date", "metadata_date", "duration_seconds", "services_to_restart", "services_reason")
 
 
 def test_another_root_is_scanned_with_no_environment_of_its_own(host: AptHost) -> None:
