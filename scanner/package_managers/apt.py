@@ -26,6 +26,7 @@ from scanner.package_managers.interface import (
     Progress,
     Update,
 )
+from scanner.package_managers.next_steps import advice, problem
 from scanner.package_managers.ubuntu_pro import ProUnknown, pro_status, updates_that_need_pro
 from scanner.package_managers.unattended_upgrades import notes as unattended_notes
 
@@ -627,29 +628,7 @@ def may_be_security(site: str, release: str, *_: str) -> bool:
     return release.endswith(("-security", "/updates")) or "security" in site or "esm" in site
 
 
-# --- advice ---------------------------------------------------------------------------------------
-
-NEXT_STEPS = (
-    ("No space left on device", "Free some disk space and scan again."),
-    ("Could not get lock", "Another program is using apt: scan again when it has ended."),
-    ("dpkg was interrupted", "Run `dpkg --configure -a` on the host."),
-    ("Unmet dependencies", "Run `apt-get --fix-broken install` on the host."),
-    ("unmet dependencies", "Run `apt-get --fix-broken install` on the host."),
-    ("NO_PUBKEY", "Install the archive's signing key on the host."),
-    ("resolving", "Check the host's network and name resolution."),
-    ("connect", "Check that the host can reach its package servers."),
-    ("could not be parsed", "Run `apt-get update` on the host to fetch the lists again."),
-    ("parse", "Run `apt-get update` on the host to fetch the lists again."),
-    ("not installed", "Install it, or choose another package manager."),
-)
-
-
-def advice(words: str) -> str:
-    return next((step for pattern, step in NEXT_STEPS if pattern in words), "")
-
-
-def problem(what: str, result: Result) -> PackageManagerError:
-    return PackageManagerError(f"{what}: {result.last_words}", advice(result.last_words))
+# --- where things are -----------------------------------------------------------------------------
 
 
 def database(root: Path | None) -> Path:

@@ -26,6 +26,7 @@ from scanner.package_managers.interface import (
     Progress,
     Update,
 )
+from scanner.package_managers.next_steps import advice, problem
 from scanner.vulnerabilities.version_keys import rpm_key
 
 INVENTORY = r"%{NAME}|%{EPOCHNUM}|%{VERSION}|%{RELEASE}|%{ARCH}|%{SOURCERPM}\n"
@@ -729,29 +730,7 @@ def silence(repository: str, updates: Sequence[Update]) -> str:
     return f"Repository {repository} publishes no advisories: of its {count} updates nothing is known but the version."
 
 
-# --- advice ---------------------------------------------------------------------------------------
-
-NEXT_STEPS = (
-    ("No space left on device", "Free some disk space and scan again."),
-    ("not enough free space", "Free some disk space and scan again."),
-    ("lock", "Another program is using dnf or rpm: scan again when it has ended."),
-    ("Waiting for process", "Another program is using dnf or rpm: scan again when it has ended."),
-    ("no enabled repositories", "Enable a repository in /etc/yum.repos.d on the host."),
-    ("no cache for", "Run `dnf makecache` on the host, or scan with refreshing switched on."),
-    ("--json", "This dnf5 is too old to list advisories as JSON: update it to 5.2.4 or later."),
-    ("rpmdb", "Run `rpm --rebuilddb` on the host as root."),
-    ("resolve host", "Check the host's network and name resolution."),
-    ("All mirrors were tried", "Check that the host can reach its package servers."),
-    ("Failed to download metadata", "Check that the host can reach its package servers."),
-)
-
-
-def advice(words: str) -> str:
-    return next((step for pattern, step in NEXT_STEPS if pattern in words), "")
-
-
-def problem(what: str, result: Result) -> PackageManagerError:
-    return PackageManagerError(f"{what}: {result.last_words}", advice(result.last_words))
+# --- where things are -----------------------------------------------------------------------------
 
 
 def has_rpm_database(root: Path | None) -> bool:

@@ -26,6 +26,7 @@ from scanner.package_managers.interface import (
     Progress,
     Update,
 )
+from scanner.package_managers.next_steps import advice, problem
 
 TARGETS = "%r|%n|%v"
 
@@ -451,26 +452,7 @@ def is_unconfirmed(group: Group, version: str) -> bool:
     return not group.fixed and newer(version, group.affected)
 
 
-# --- advice ---------------------------------------------------------------------------------------
-
-NEXT_STEPS = (
-    ("No space left on device", "Free some disk space and scan again."),
-    ("not enough free disk space", "Free some disk space and scan again."),
-    ("unable to lock database", "Another program is using pacman: scan again when it has ended."),
-    ("resolve host", "Check the host's network and name resolution."),
-    ("failed retrieving file", "Check that the host can reach its mirrors."),
-    ("no usable package repositories", "Add a repository with a server to /etc/pacman.conf on the host."),
-    ("failed to initialize alpm", "Is this the right root? Its database is DBPath in pacman.conf."),
-    ("Unrecognized archive format", "Scan with refreshing switched on to fetch the databases again."),
-)
-
-
-def advice(words: str) -> str:
-    return next((step for pattern, step in NEXT_STEPS if pattern in words), "")
-
-
-def problem(what: str, result: Result) -> PackageManagerError:
-    return PackageManagerError(f"{what}: {result.last_words}", advice(result.err))
+# --- where things are -----------------------------------------------------------------------------
 
 
 def as_root() -> list[str]:

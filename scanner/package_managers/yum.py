@@ -8,8 +8,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from scanner.package_managers.command import Result
-from scanner.package_managers.dnf import ANY_ROOT, Dnf, Offer, advice, has_rpm_database, is_yum_only
+from scanner.package_managers.dnf import ANY_ROOT, Dnf, Offer, has_rpm_database, is_yum_only
 from scanner.package_managers.interface import Gap, Progress
+from scanner.package_managers.next_steps import advice
 
 
 class Yum(Dnf):
