@@ -709,3 +709,37 @@ def test_a_folder_that_apt_cannot_name_is_refused_in_words(tmp_path):
     folder = tmp_path / 'a "quoted" folder'
     with pytest.raises(PackageManagerError, match="apt cannot work in the folder"):
         Apt(Runner(time.monotonic() + 5), folder)
+
+
+# Read-only, and by apt's own library: what it would install, and whether any version on the way is a security fix.
+ORACLE = """
+import apt_pkg
+apt_pkg.init()
+cache = apt_pkg.Cache(None)
+policy = apt_pkg.DepCache(cache).policy
+for package in cache.packages:
+    current, candidate = package.current_ver, policy.get_candidate_ver(package)
+    if not current or not candidate or apt_pkg.version_compare(candidate.ver_str, current.ver_str) <= 0:
+        continue
+    way = [
+        version
+        for version in package.version_list
+        if apt_pkg.version_compare(current.ver_str, version.ver_str) < 0
+        and apt_pkg.version_compare(version.ver_str, candidate.ver_str) <= 0
+    ]
+    files = [file for version in way for file, _ in version.file_list]
+    security = any(file.label == "Debian-Security" or file.archive.endswith("-security") for file in files)
+    print(package.name, candidate.ver_str, security)
+"""
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_generated_host_has_the_same_updates_and_verdicts_as_apts_own_library_tells(tmp_path, seed):
+    host = random_host(tmp_path, 300, seed)
+    told = host.run("/usr/bin/python3", "-c", ORACLE)
+    apt = Apt(Runner(time.monotonic() + 60, environment=host.environment), tmp_path / "private")
+    updates = [update for update in apt.updates(apt.installed()).updates if update.blocked != "pinned"]
+    assert {(u.name, u.available_version, str(u.security)) for u in updates} == {
+        tuple(line.split()) for line in told.splitlines()
+    }
+    assert {update.security for update in updates} == {True, False}

@@ -73,7 +73,7 @@ def test_wrong_usage_exits_2_and_prints_nothing_on_stdout(host: AptHost, words: 
 def test_the_table_says_what_matters_first(host: AptHost) -> None:
     done = command(host, "scan_system_packages")
     lines = done.stdout.splitlines()
-    assert lines[0].startswith("web-1: Low Risk. 1 security updates, 2 updates, 2 packages (apt")
+    assert lines[0].startswith("web-1: Low Risk. 1 security update, 2 updates, 2 packages (apt")
     assert lines[3].split() == ["security", "openssl:amd64", "3.0.1", "3.0.2"]
     assert lines[4].split() == ["vim:amd64", "9.0", "9.1", "held"]
 

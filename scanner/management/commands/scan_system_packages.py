@@ -119,8 +119,9 @@ def table(found: dict[str, Any]) -> str:
     if found["state"] not in Scan.COUNTED:
         return f"{found['host']}: the scan {found['state']}. {found['error'] or ''} {found['next_step'] or ''}".rstrip()
     lines = [
-        f"{found['host']}: {found['status_label']}. {counted(found['security_updates'])} security updates, "
-        f"{found['total_updates']} updates, {found['total_packages']} packages ({found['package_manager']}, "
+        f"{found['host']}: {found['status_label']}. {counted(found['security_updates'], 'security update')}, "
+        f"{counted(found['total_updates'], 'update')}, {counted(found['total_packages'], 'package')} "
+        f"({found['package_manager']}, "
         f"package lists of {found['metadata_date'] or 'unknown date'}).",
         *(f"! {text}" for text in (*found["gaps"], *found["notes"])),
     ]
@@ -135,8 +136,8 @@ def table(found: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def counted(number: int | None) -> str:
-    return "an unknown number of" if number is None else str(number)
+def counted(number: int | None, thing: str) -> str:
+    return f"An unknown number of {thing}s" if number is None else f"{number} {thing}{'' if number == 1 else 's'}"
 
 
 def mark(update: dict[str, Any]) -> str:
