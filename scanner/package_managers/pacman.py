@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 
 from scanner.package_managers.arch_tracker import SETTING, ArchTracker, Group, TrackerData, newer, urgency
@@ -81,11 +82,11 @@ class Pacman(PackageManager):
         packages = parse_installed(result.out)
         if not packages:
             raise PackageManagerError("pacman lists no installed package.", "Is this the right root?")
-        local = self.database() / "local"
+        local = self.database / "local"
         return [self.with_details(name, version, local) for name, version in packages]
 
     def dependencies(self) -> Dependencies:
-        return pacman_dependencies(self.database())
+        return pacman_dependencies(self.database)
 
     def updates(self, installed: Sequence[Installed]) -> Findings:
         self.make_copy()
@@ -130,6 +131,7 @@ class Pacman(PackageManager):
             )
         return names
 
+    @cached_property
     def database(self) -> Path:
         found = self.configured("DBPath")
         return Path(found[0] if found else "/var/lib/pacman")
@@ -142,7 +144,7 @@ class Pacman(PackageManager):
 
     def make_copy(self) -> None:
         """A database folder of our own: the installed packages linked, the repositories' databases copied or linked."""
-        host, sync = self.database(), self.copy / "sync"
+        host, sync = self.database, self.copy / "sync"
         relink(self.copy / "local", host / "local")
         if not self.own_databases:
             if not sync.is_dir() or sync.is_symlink():
@@ -182,7 +184,7 @@ class Pacman(PackageManager):
     def metadata_date(self) -> datetime | None:
         """When the databases were last fetched: ours by our own note; the host's by the folder, which every -Sy
         touches (the databases themselves carry the server's time)."""
-        return modified(self.refreshed) if self.own_databases else modified(self.database() / "sync")
+        return modified(self.refreshed) if self.own_databases else modified(self.database / "sync")
 
     @property
     def refreshed(self) -> Path:
