@@ -54,9 +54,14 @@ def summary(scan: Scan) -> dict[str, Any]:
         "services_reason": scan.services_reason or None,
         "trigger": str(scan.trigger),
         "requested_by": scan.requested_by or None,
-        "progress": {"step": scan.step, "percent": scan.percent, "detail": scan.detail} if scan.active else None,
+        "progress": progress(scan) if scan.active else None,
         "url": scan.get_absolute_url() if scan.pk else None,
     }
+
+
+def progress(scan: Scan) -> dict[str, Any]:
+    """How far an active scan is. Of two, the one with the higher (attempt, percent) is the newer."""
+    return {"step": scan.step, "percent": scan.percent, "detail": scan.detail, "attempt": scan.attempts}
 
 
 def document(

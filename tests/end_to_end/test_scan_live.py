@@ -5,7 +5,7 @@ import sys
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
 from scanner.models import Host, Scan
 from tests.end_to_end.conftest import Gate, sign_in, violations
@@ -83,6 +83,29 @@ def test_two_browsers_on_two_web_processes_see_a_scan_started_from_the_command_l
 
 def cookies(page: Page) -> list[dict[str, Any]]:
     return [{"name": cookie["name"], "value": cookie["value"]} for cookie in page.context.cookies()]
+
+
+def test_an_answer_that_is_late_does_not_turn_the_progress_back(signed_in: Page, stack: Stack, gate: Gate) -> None:
+    """The answer to Run is read at the first step, and here arrives after the socket has told of the second."""
+    gate.close()
+
+    def held_back(route: Route) -> None:
+        answer = route.fetch()
+        expect(signed_in.locator("#progress")).to_contain_text("Refreshing package lists")
+        body = answer.json()
+        body["scan_data"] |= {"state": "running"}
+        body["scan_data"]["progress"] = {
+            "step": "Finding the package manager",
+            "percent": 0,
+            "detail": "",
+            "attempt": 1,
+        }
+        route.fulfill(response=answer, json=body)
+
+    signed_in.route("**/run/", held_back)
+    signed_in.get_by_role("button", name="Run Scan Now").click()
+    expect(signed_in.get_by_role("button", name="Run Scan Now")).to_be_visible()  # the answer is there: no "Starting…"
+    expect(signed_in.locator("#progress")).to_contain_text("Refreshing package lists")
 
 
 def test_cancel_ends_a_running_scan(signed_in: Page, gate: Gate) -> None:

@@ -84,7 +84,12 @@ def test_it_begins_with_a_snapshot_of_what_is_under_way_and_the_last_scan() -> N
         found = await socket.receive_json_from()
         assert found["type"] == "snapshot"
         active, last = found["scans"]
-        assert active["progress"] == {"step": "Reading available updates", "percent": 70, "detail": ""}
+        assert active["progress"] == {
+            "step": "Reading available updates",
+            "percent": 70,
+            "detail": "",
+            "attempt": 1,
+        }
         assert (last["state"], last["security_updates"], "updates" in last) == ("completed", 1, False)
 
     conversation(make_user(), talk)

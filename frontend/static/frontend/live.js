@@ -17,6 +17,7 @@ const known = (name) => Number(results().dataset[name]);
 
 let lastScanNews = Date.now();
 let quarter = 0;
+let reached = 0; // how far the shown scan is: an answer may be older than what the socket has said meanwhile
 let lostSince = 0;
 let heard; // on the page of all hosts: which scans are under way, and each one's state
 let owed = false; // results that could not be fetched
@@ -52,6 +53,10 @@ function hearAll({ type, scans, scan }) {
 }
 
 function goesOn(scan) {
+  const { attempt, percent } = scan.progress;
+  const far = 1000 * attempt + percent;
+  if (scan.id === known("active") && far < reached) return;
+  reached = far;
   if (scan.id !== known("active")) {
     results().dataset.active = scan.id;
     quarter = 0;
@@ -59,10 +64,10 @@ function goesOn(scan) {
   }
   show(scan, steps);
   setBusy(true);
-  document.title = `● ${scan.progress.percent} % – ${host} · Package scanner`;
-  const reached = Math.floor(scan.progress.percent / 25);
-  if (reached > quarter && reached < 4) announce(`Scan: ${reached * 25} %`);
-  quarter = Math.max(quarter, reached);
+  document.title = `● ${percent} % – ${host} · Package scanner`;
+  const now = Math.floor(percent / 25);
+  if (now > quarter && now < 4) announce(`Scan: ${now * 25} %`);
+  quarter = Math.max(quarter, now);
 }
 
 function ended(scan) {
