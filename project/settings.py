@@ -258,7 +258,8 @@ CELERY_BROKER_URL = (  # kombu has words of its own for a Unix socket
 CELERY_TASK_DEFAULT_QUEUE = "central"
 CELERY_TASK_ACKS_LATE = CELERY_TASK_REJECT_ON_WORKER_LOST = True
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
-CELERY_TASK_TIME_LIMIT, CELERY_TASK_SOFT_TIME_LIMIT = SCAN_TIME_LIMIT + 30, SCAN_TIME_LIMIT
+# The scan itself keeps the limit and says so; these end one that could not.
+CELERY_TASK_TIME_LIMIT, CELERY_TASK_SOFT_TIME_LIMIT = SCAN_TIME_LIMIT + 120, SCAN_TIME_LIMIT + 90
 CELERY_TASK_TRACK_STARTED = True
 CELERY_BROKER_TRANSPORT_OPTIONS = {
     "visibility_timeout": SCAN_TIME_LIMIT + 330,  # a running task must never be handed out twice

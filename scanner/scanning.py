@@ -79,7 +79,7 @@ def fail_lost() -> None:
 
 def examine(scan: Scan, step: StepTaken, watch: Callable[[], None]) -> Report:
     """Ask the package manager, and decide. Reads nothing from the database and writes nothing to it."""
-    runner = Runner(time.monotonic() + settings.SCAN_TIME_LIMIT - 5, watch)
+    runner = Runner(time.monotonic() + settings.SCAN_TIME_LIMIT, watch)
     root = Path(scan.root).resolve() if scan.root else None
     step(0, 0, "")
     found = detect(root, scan.wanted_package_manager)

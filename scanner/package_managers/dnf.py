@@ -8,6 +8,7 @@ that any version in (installed, available] fixes counts: a security fix is often
 import json
 import os
 import re
+import shlex
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -163,6 +164,7 @@ class Dnf(PackageManager):
             [gap for gap in gaps if gap.security],
             self.program,
             "--advisories" if self.is_dnf5 else "--advisory",
+            shlex.join(self.nothing_excluded()),
         )
         updates = tuple(judge.updates(offers, unrestricted))
         dates = [date for repository in repositories if (date := repository.date)]
@@ -554,6 +556,7 @@ class Judge:
     blind: Sequence[Gap]  # what may hide a repository or its advisories
     program: str
     advisory_option: str
+    without_excludes: str  # the options that lift excludes and locks, as a shell takes them
 
     def updates(self, offers: Offers, unrestricted: Offers) -> Iterator[Update]:
         chosen = self.one_for_each_package({**offers.updates, **unrestricted.updates})
@@ -629,7 +632,7 @@ class Judge:
 
     def command(self, name: str, fixes: Sequence[Advisory], blocked: str | None) -> str:
         if blocked == "excluded":
-            return f"{self.program} upgrade --disableexcludes=all {name}"
+            return f"{self.program} upgrade {self.without_excludes} {name}"
         if fixes and fixes[0].version == fixes[-1].version:
             return f"{self.program} upgrade {self.advisory_option} {fixes[0].id}"
         return f"{self.program} upgrade {name}"

@@ -617,3 +617,16 @@ def test_what_dnf_says_of_the_running_kernel_is_no_update():
         "Security: kernel-core-5.14.0-60.el9.x86_64 is the currently running version\n"
     )
     assert list(parse_check_update(text).updates) == [("kernel", "x86_64")]
+
+
+def test_the_command_for_an_excluded_update_lifts_excludes_and_locks(tmp_path, dnf):
+    repository = Repository("baseos", ["curl-2-1"], [])
+    host = DnfHost(tmp_path / "host", ["curl-1-1"], repository, configuration="excludepkgs=curl")
+    (update,) = report(dnf(host)).findings.updates
+    assert update.blocked == "excluded"
+    assert update.command == "dnf upgrade --disableexcludes=all --disableplugin=versionlock curl"
+    _, *words = update.command.split()
+    done = subprocess.run(
+        ["dnf", "--assumeno", *words], env=host.environment, capture_output=True, text=True, check=False
+    )
+    assert "curl" in done.stdout and "Upgrade  1 Package" in done.stdout
