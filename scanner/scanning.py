@@ -23,6 +23,7 @@ from scanner.package_managers import detect
 from scanner.package_managers.command import TICK, CommandError, Runner
 from scanner.package_managers.interface import Gap, PackageManagerError, Report
 from scanner.package_managers.restarts import restarts
+from scanner.webhooks import events
 
 STEPS = (  # what is being done, and the percentage at which it begins
     ("Finding the package manager", 0),
@@ -53,6 +54,9 @@ class ClaimLost(Exception):
 
 def run(scan: Scan, redelivered: bool = False, watcher: StepTaken | None = None) -> None:
     """Run a stored scan to its end, whatever that is. Does nothing if another process has it."""
+    if scan.killed_its_workers:
+        give_up(scan, f"The worker died {scan.attempts} times in this scan.", "See the worker's log for the cause.")
+        return
     if not scan.take(redelivered):
         return
     log = Log(scan, watcher)
@@ -73,7 +77,20 @@ def run(scan: Scan, redelivered: bool = False, watcher: StepTaken | None = None)
 
 def fail_lost() -> None:
     """Mark scans as failed whose worker vanished or that no worker took, and tell who watches."""
-    for scan in Scan.objects.fail_lost():
+    for scan in Scan.objects.silent().select_related("host"):
+        give_up(scan, "The worker that ran this scan has vanished.", "Start the scan again.", unless_alive=True)
+    for scan in Scan.objects.untaken().select_related("host"):
+        words = f"No worker took this scan within {settings.SCAN_QUEUE_LIMIT} seconds."
+        give_up(scan, words, f"Is a worker running that consumes the queue {scan.host.queue}?")
+
+
+def give_up(scan: Scan, error: str, next_step: str, unless_alive: bool = False) -> None:
+    """Mark a scan as failed that is not ours, unless it has gone on meanwhile."""
+    with transaction.atomic():
+        failed = scan.fail(error, next_step, unless_alive)
+        if failed:
+            events.owe_for_failure(scan)
+    if failed:
         announce(scan)
 
 
@@ -153,12 +170,13 @@ def counts(report: Report) -> dict[str, object]:
 
 
 def store(scan: Scan, report: Report) -> None:
-    """Snapshot, counts and state in one transaction: who sees the state sees all of it."""
+    """Snapshot, counts, state and events in one transaction: who sees the state sees all of it."""
     with transaction.atomic():
         snapshot = Snapshot.objects.keep(report)
         if not scan.change(scan.still_mine(), snapshot=snapshot, **counts(report)):
             raise ClaimLost
-        OpenUpdate.objects.follow(scan, report.installable)
+        changes = OpenUpdate.objects.follow(scan, report.installable)
+        events.owe_for_result(scan, changes, report.installable)
 
 
 def store_with_patience(scan: Scan, report: Report) -> None:
@@ -191,7 +209,9 @@ def overall(number: int, percent: float) -> int:
 
 
 def end(scan: Scan, **fields: object) -> None:
-    scan.change(scan.still_mine(), finished_at=timezone.now(), **fields)
+    with transaction.atomic():
+        if scan.change(scan.still_mine(), finished_at=timezone.now(), **fields) and scan.state == Scan.State.FAILED:
+            events.owe_for_failure(scan)
 
 
 class Log:

@@ -1,9 +1,11 @@
 """Who is scanned."""
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
-from django.db import models
+from django.core.validators import RegexValidator
+from django.db import models, transaction
 from django.urls import reverse
 from django.utils import timezone
 
@@ -22,6 +24,20 @@ class HostQuerySet(models.QuerySet["Host"]):
         return self.named(settings.SCAN_HOST)
 
 
+class Tag(models.Model):
+    """A word that hosts are grouped by: prod, database, berlin."""
+
+    name = models.CharField(
+        max_length=50, unique=True, validators=[RegexValidator(r"^[\w.:-]+\Z", "Letters, digits and . : _ - only.")]
+    )
+
+    class Meta:
+        ordering = ["name"]
+
+    def __str__(self) -> str:
+        return self.name
+
+
 class Host(models.Model):
     """A machine, or another root that somebody scans under a name. Its own worker consumes the queue `host.NAME`."""
 
@@ -29,6 +45,7 @@ class Host(models.Model):
     scheduled = models.BooleanField(
         default=True, help_text="Whether periodic scans include it. They need a worker that consumes its queue."
     )
+    tags = models.ManyToManyField(Tag, blank=True, related_name="hosts")
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 
     objects = HostQuerySet.as_manager()
@@ -45,6 +62,22 @@ class Host(models.Model):
     @property
     def queue(self) -> str:
         return f"host.{self.name}"
+
+    @property
+    def tag_names(self) -> list[str]:
+        return sorted(tag.name for tag in self.tags.all())
+
+    def set_tags(self, names: Iterable[str]) -> None:
+        """Exactly these. Raises ValidationError, naming the first that cannot be a tag; then nothing is changed."""
+        with transaction.atomic():
+            tags = []
+            for name in dict.fromkeys(names):
+                tag = Tag.objects.filter(name=name).first() or Tag(name=name)
+                if tag.pk is None:
+                    tag.full_clean()
+                    tag.save()
+                tags.append(tag)
+            self.tags.set(tags)
 
     def last_scan(self) -> "Scan | None":
         return self.scans.ended().first()

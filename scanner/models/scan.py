@@ -1,7 +1,8 @@
 """One run over a host: its state, who asked for it, how far it is, what it counted."""
 
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -29,6 +30,10 @@ class ScanQuerySet(models.QuerySet["Scan"]):
     def with_counts(self) -> "ScanQuerySet":
         return self.filter(state__in=Scan.COUNTED)
 
+    def outdated(self, at: datetime) -> "ScanQuerySet":
+        """Those whose package lists are too old for a verdict at that time."""
+        return self.with_counts().filter(metadata_date__lt=at - timedelta(days=settings.METADATA_MAX_AGE_DAYS))
+
     def request(self, host: Host, **fields: Any) -> tuple["Scan", bool]:
         """A new scan of the host, or the one that is under way already; and whether it is new."""
         while True:
@@ -39,22 +44,14 @@ class ScanQuerySet(models.QuerySet["Scan"]):
                 if active := host.active_scan():  # else it ended between the two statements: ask again
                     return active, False
 
-    def fail_lost(self) -> list["Scan"]:
-        """Mark scans as failed whose worker vanished, or that no worker took. Answers those scans."""
-        now = timezone.now()
-        silent = self.filter(state=Scan.State.RUNNING, heartbeat_at__lt=now - HEARTBEAT_LIMIT)
-        untaken = self.filter(
-            state=Scan.State.QUEUED, created_at__lt=now - timedelta(seconds=settings.SCAN_QUEUE_LIMIT)
-        )
-        lost: list[Scan] = []
-        for scan in silent.select_related("host"):
-            if scan.fail("The worker that ran this scan has vanished.", "Start the scan again.", unless_alive=True):
-                lost.append(scan)
-        for scan in untaken.select_related("host"):
-            words = f"No worker took this scan within {settings.SCAN_QUEUE_LIMIT} seconds."
-            if scan.fail(words, f"Is a worker running that consumes the queue {scan.host.queue}?"):
-                lost.append(scan)
-        return lost
+    def silent(self) -> "ScanQuerySet":
+        """Those whose worker has vanished."""
+        return self.filter(state=Scan.State.RUNNING, heartbeat_at__lt=timezone.now() - HEARTBEAT_LIMIT)
+
+    def untaken(self) -> "ScanQuerySet":
+        """Those that no worker took in time."""
+        limit = timedelta(seconds=settings.SCAN_QUEUE_LIMIT)
+        return self.filter(state=Scan.State.QUEUED, created_at__lt=timezone.now() - limit)
 
 
 class Scan(models.Model):
@@ -153,6 +150,10 @@ class Scan(models.Model):
         return self.state in self.ACTIVE
 
     @property
+    def killed_its_workers(self) -> bool:
+        return self.active and self.attempts >= ATTEMPTS
+
+    @property
     def has_counts(self) -> bool:
         return self.state in self.COUNTED
 
@@ -191,13 +192,10 @@ class Scan(models.Model):
         """Claim the scan for this process. A redelivered one is taken over from a worker that died with it: the
         broker hands a task out again only when its worker is gone."""
         states = self.ACTIVE if redelivered else (self.State.QUEUED,)
-        if self.attempts >= ATTEMPTS:
-            self.fail(f"The worker died {self.attempts} times in this scan.", "See the worker's log for the cause.")
-            return False
         now = timezone.now()
         claim = uuid.uuid4()
         return self.change(
-            Q(state__in=states, attempts=self.attempts),
+            Q(state__in=states, attempts=self.attempts, attempts__lt=ATTEMPTS),
             state=self.State.RUNNING,
             claim=claim,
             attempts=F("attempts") + 1,
@@ -236,18 +234,28 @@ class Scan(models.Model):
         ) or self.change(Q(state=self.State.RUNNING), cancel_requested_at=now)
 
 
+@dataclass(frozen=True)
+class Changes:
+    """What became of a host's open security updates with one scan: those that appeared, and those that are gone."""
+
+    appeared: Sequence["OpenUpdate"] = ()
+    resolved: Sequence["OpenUpdate"] = ()
+
+
 class OpenUpdateQuerySet(models.QuerySet["OpenUpdate"]):
-    def follow(self, scan: Scan, updates: Iterable[Any]) -> None:
+    def follow(self, scan: Scan, updates: Iterable[Any]) -> Changes:
         """Open what has appeared, close what is gone. A partial scan closes nothing: it may have overlooked it."""
         seen = {(update.name, update.architecture) for update in updates if update.security}
-        known = {(row.name, row.architecture): row.pk for row in self.filter(host=scan.host)}
+        known = {(row.name, row.architecture): row for row in self.filter(host=scan.host)}
         since = scan.started_at or timezone.now()
-        OpenUpdate.objects.bulk_create(
+        appeared = [
             OpenUpdate(host=scan.host, name=name, architecture=architecture, since=since, first_scan=scan)
-            for name, architecture in seen - known.keys()
-        )
-        if scan.state == Scan.State.COMPLETED:
-            self.filter(pk__in=[pk for key, pk in known.items() if key not in seen]).delete()
+            for name, architecture in sorted(seen - known.keys())
+        ]
+        OpenUpdate.objects.bulk_create(appeared)
+        gone = [row for key, row in known.items() if key not in seen] if scan.state == Scan.State.COMPLETED else []
+        self.filter(pk__in=[row.pk for row in gone]).delete()
+        return Changes(appeared, gone)
 
     def oldest(self) -> "OpenUpdate | None":
         return self.order_by("since", "name").first()

@@ -77,7 +77,7 @@ class Channel(ABC):
 
     @abstractmethod
     def body(self, event: Event) -> str:
-        """What is sent, as text. It is made at the first attempt, kept, and sent again unchanged."""
+        """What is sent, as text. It is made when the event happens, kept, and sent at each attempt unchanged."""
 
     def verdict(self, answer: Answer) -> Answer:
         """The answer as this service means it: some say with a 200 that they did not take the message."""

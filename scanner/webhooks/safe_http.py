@@ -65,6 +65,9 @@ class Limits:
 
 LIMITS = Limits()
 
+Ended = Sequence[tuple[int, Answer]]
+"""The place of each request among the others, and its answer."""
+
 
 def post(request: Request, networks: Sequence[Network] = (), *, ca_file: str = "", limits: Limits = LIMITS) -> Answer:
     """Send one request, and wait; see post_all()."""
@@ -76,39 +79,40 @@ def post_all(
     networks: Sequence[Network] = (),
     *,
     ca_file: str = "",
-    on_done: Callable[[int, Answer], None] | None = None,
+    on_done: Callable[[Ended], None] | None = None,
     limits: Limits = LIMITS,
 ) -> list[Answer]:
     """Send all at once, in this thread, and answer in their order when the last has ended.
 
     `networks` are the private ones that may be reached; plain http goes nowhere else. Certificates are verified against
-    certifi's authorities and those in `ca_file` (PEM) in addition. `on_done` gets each index and answer at once; it
-    should be quick, for the time limits run on.
+    certifi's authorities and those in `ca_file` (PEM) in addition. `on_done` gets indices and answers at once, those
+    together that ended together; it should be quick, for the time limits run on.
 
     Nothing that a receiver does raises. OSError: `ca_file` cannot be read. What `on_done` and signals raise comes out,
     and what was under way is then cut off.
     """
     answers: dict[int, Answer] = {}
 
-    def done(index: int, answer: Answer) -> None:
-        answers[index] = answer
-        if on_done is not None:
-            on_done(index, answer)
+    def done(ended: Ended) -> None:
+        answers.update(ended)
+        if ended and on_done is not None:
+            on_done(ended)
 
     joined = authorities(ca_file, Path(ca_file).stat().st_mtime_ns) if ca_file else None
     trusted = f"/proc/self/fd/{joined.fileno()}" if joined else certifi.where()
     transfers: list[Transfer] = []
+    unsent: list[tuple[int, Answer]] = []
     for index, request in enumerate(requests):
         try:
             transfers.append(Transfer(index, request, networks, trusted, limits))
         except BadTarget as problem:
-            done(index, Answer(False, "address" if problem.field == "url" else "internal", str(problem), final=True))
+            error = "address" if problem.field == "url" else "internal"
+            unsent.append((index, Answer(False, error, str(problem), final=True)))
+    done(unsent)
     with ExitStack() as cleanup:
         groups = [cleanup.enter_context(Group(some)) for some in in_groups(transfers)]
         while groups:
-            for group in groups:
-                for index, answer in group.step():
-                    done(index, answer)
+            done([ended for group in groups for ended in group.step()])
             groups = [group for group in groups if group.transfers]
             wait(groups)
     return [answers[index] for index in range(len(requests))]

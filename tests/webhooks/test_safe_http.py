@@ -514,7 +514,7 @@ def test_each_answer_is_handed_over_as_it_comes() -> None:
         answers = post_all(
             [Request(url, b"") for url in urls],
             LOOPBACK,
-            on_done=lambda index, answer: handed.append((index, answer.error)),
+            on_done=lambda ended: handed.extend((index, answer.error) for index, answer in ended),
         )
     assert handed == [(1, "address"), (3, ""), (2, ""), (0, "")]
     assert [answer.error for answer in answers] == ["", "address", "", ""]
@@ -528,7 +528,7 @@ def test_one_that_hangs_does_not_delay_the_others() -> None:
             [Request(url, b"") for url in urls],
             LOOPBACK,
             limits=Limits(total=2),
-            on_done=lambda index, _answer: handed.append(index),
+            on_done=lambda ended: handed.extend(index for index, _answer in ended),
         )
     assert [answer.error for answer in answers] == ["timeout", *[""] * 40, "timeout"]
     assert set(handed[-2:]) == {0, 41}
@@ -599,7 +599,7 @@ def test_a_time_limit_is_not_lost_while_curl_is_at_work() -> None:
 
 
 def test_what_the_caller_raises_comes_out_and_nothing_is_left_open() -> None:
-    def stop(index: int, answer: Answer) -> None:
+    def stop(_ended: object) -> None:
         raise SoftLimit
 
     with Receiver(each(ok, receivers.never)) as receiver:
