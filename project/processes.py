@@ -1,4 +1,4 @@
-"""What `manage.py up` starts, watches and stops: an embedded Valkey, the worker, beat and the web server.
+"""What `manage.py up` starts, watches and stops: an embedded Valkey, the workers, beat and the web server.
 
 They are real processes, each in a session of its own: a Ctrl-C reaches only us, and we stop them in order. Whatever
 ends is started again. If we are killed, the kernel ends them (a parent-death signal; Linux only).
@@ -155,6 +155,17 @@ def worker() -> Process:
         "worker",
         celery("worker", "--queues", queues, "--concurrency", "2", "--hostname", f"up-{os.getpid()}@%h", *QUIET_WORKER),
         {"REMAP_SIGTERM": "SIGQUIT"},  # the soft shutdown: what does not end in time goes back to the queue
+        grace=settings.CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT + 5,
+    )
+
+
+def sender() -> Process:
+    """Apart from the worker, so that no long scan holds up a message, and no slow receiver a scan."""
+    name = ("--hostname", f"up-sender-{os.getpid()}@%h")
+    return Process(
+        "sender",
+        celery("worker", "--queues", "webhooks", "--concurrency", "4", *name, *QUIET_WORKER),
+        {"REMAP_SIGTERM": "SIGQUIT"},
         grace=settings.CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT + 5,
     )
 
@@ -347,12 +358,12 @@ def web_answers(listener: socket.socket) -> bool:
 
 
 def run(listener: socket.socket, on_ready: Callable[[], None], say: Say) -> None:
-    """Start everything, keep it running until somebody asks us to stop, stop it in order: web, beat, worker, broker."""
+    """Start all, keep it running until somebody asks us to stop, stop it in order: web, beat, workers, broker."""
     with stop_requests() as requests, temporary_folder() as folder, ExitStack() as cleanup:
         processes = []
         if settings.REDIS_IS_EMBEDDED:
             processes.append(cleanup.enter_context(embedded_broker(folder)))
-        ours = [worker(), beat(), web(listener)]
+        ours = [worker(), sender(), beat(), web(listener)]
         for process in ours:
             cleanup.callback(process.end)
         for process in ours:

@@ -13,13 +13,17 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import dj_database_url
+import dj_email_url
 from csp.constants import NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
 from environs import Env, EnvError, ValidationError, validate
 from redis.connection import parse_url as redis_parts
 
+from scanner.webhooks.addresses import Network, networks_of
+
 BASE_DIR = Path(__file__).resolve().parent.parent
 env = Env()
+MAIL_SCHEMES = ("smtp", "subm")
 
 
 def one_file_or_value(name: str) -> str:
@@ -47,6 +51,11 @@ def http_address(url: str) -> None:
 def address_or_file(text: str) -> None:
     if text and not text.startswith(("http://", "https://")) and not Path(text).is_file():
         raise ValidationError(f"{text!r} is neither an http(s) address nor a file that is there")
+
+
+def file_that_is_there(path: str) -> None:
+    if path and not Path(path).is_file():
+        raise ValidationError(f"{path!r} is no file that is there")
 
 
 def queue_name(name: str) -> None:
@@ -95,6 +104,27 @@ def database(url: str, password: str) -> dict[str, Any]:
     return dict(parsed)
 
 
+def networks(texts: list[str]) -> tuple[Network, ...]:
+    """The private networks that webhooks may reach."""
+    try:
+        return networks_of(texts)
+    except ValueError as error:
+        raise EnvError(f'Environment variable "WEBHOOK_ALLOWED_NETWORKS" invalid: {error}') from error
+
+
+def mail_server(url: str) -> dict[str, Any]:
+    """Django's EMAIL_* settings for an address like smtp://user:password@host:587/?tls=True; none = no mail."""
+    try:
+        parsed = dj_email_url.parse(url) if url else {}
+    except ValueError as error:  # the address may hold a password: do not repeat it
+        raise EnvError('Environment variable "EMAIL_URL" invalid: Not a valid mail server URL.') from error
+    if url and not (parsed.get("EMAIL_BACKEND") and (parsed["EMAIL_HOST"] or not url.startswith(MAIL_SCHEMES))):
+        raise EnvError(
+            'Environment variable "EMAIL_URL" invalid: an address is like smtp://user:password@mail.example.org:587/?tls=True'
+        )
+    return parsed
+
+
 def left_by_up(name: str) -> str:
     """What a running `manage.py up` wrote down for the command line; nothing when none runs."""
     try:
@@ -134,6 +164,15 @@ try:
     METADATA_MAX_AGE_DAYS = env.int("METADATA_MAX_AGE_DAYS", 7, validate=validate.Range(min=1))
     ARCH_TRACKER = env.str("ARCH_TRACKER", "", validate=address_or_file)  # package_managers.arch_tracker reads it, too
 
+    # --- webhooks -------------------------------------------------------------------------------
+    WEBHOOK_ALLOWED_NETWORKS = networks(env.list("WEBHOOK_ALLOWED_NETWORKS", []))
+    WEBHOOK_CA_FILE = env.str("WEBHOOK_CA_FILE", "", validate=file_that_is_there)
+    WEBHOOK_LOG_DAYS = env.int("WEBHOOK_LOG_DAYS", 90, validate=validate.Range(min=1))
+    WEBHOOK_LOG_BODY_DAYS = env.int("WEBHOOK_LOG_BODY_DAYS", 30, validate=validate.Range(min=1))
+    EMAIL_URL = one_file_or_value("EMAIL_URL")
+    mail = mail_server(EMAIL_URL)
+    EMAIL_FROM = DEFAULT_FROM_EMAIL = env.str("EMAIL_FROM", "package-scanner@localhost")
+
     # --- services -------------------------------------------------------------------------------
     DATABASE_URL = one_file_or_value("DATABASE_URL")
     DATABASES = {"default": database(DATABASE_URL, one_file_or_value("DATABASE_PASSWORD"))}
@@ -144,6 +183,7 @@ try:
     LOG_LEVEL = env.str("LOG_LEVEL", "INFO", validate=validate.OneOf(["DEBUG", "INFO", "WARNING", "ERROR"]))
     DEBUG = env.bool("DEBUG", False)
     SECRET_KEY = one_file_or_value("SECRET_KEY") or kept_secret_key(SCANNER_DATA / "secret_key")
+    SECRET_KEY_FALLBACKS = one_file_or_value("SECRET_KEY_FALLBACKS").split()
 except EnvError as error:
     raise ImproperlyConfigured(str(error)) from error
 except OSError as error:
@@ -249,6 +289,14 @@ CONTENT_SECURITY_POLICY = {
     }
 }
 
+# --- mail ---------------------------------------------------------------------------------------
+EMAIL_BACKEND = mail.get("EMAIL_BACKEND", "django.core.mail.backends.dummy.EmailBackend")
+EMAIL_HOST, EMAIL_PORT = mail.get("EMAIL_HOST", ""), mail.get("EMAIL_PORT", 25)
+EMAIL_HOST_USER, EMAIL_HOST_PASSWORD = mail.get("EMAIL_HOST_USER", ""), mail.get("EMAIL_HOST_PASSWORD", "")
+EMAIL_USE_TLS, EMAIL_USE_SSL = mail.get("EMAIL_USE_TLS", False), mail.get("EMAIL_USE_SSL", False)
+EMAIL_FILE_PATH = mail.get("EMAIL_FILE_PATH", "")
+EMAIL_TIMEOUT = 15  # seconds
+
 # --- Celery, Channels ---------------------------------------------------------------------------
 CELERY_BROKER_URL = (  # kombu has words of its own for a Unix socket
     REDIS_URL.replace("unix://", "redis+socket://", 1).replace("?db=", "?virtual_host=", 1)
@@ -256,6 +304,7 @@ CELERY_BROKER_URL = (  # kombu has words of its own for a Unix socket
     else REDIS_URL
 )
 CELERY_TASK_DEFAULT_QUEUE = "central"
+CELERY_TASK_ROUTES = {"tasks.webhooks.*": {"queue": "webhooks"}}
 CELERY_TASK_ACKS_LATE = CELERY_TASK_REJECT_ON_WORKER_LOST = True
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 # The scan itself keeps the limit and says so; these end one that could not.
@@ -281,6 +330,9 @@ CELERY_RESULT_EXTENDED = True
 CELERY_BEAT_SCHEDULER = "django_celery_beat.schedulers:DatabaseScheduler"
 CELERY_BEAT_SCHEDULE = {
     "fail lost scans": {"task": "tasks.scans.fail_lost_scans", "schedule": 15.0, "options": {"expires": 15}},
+    "send what is owed": {"task": "tasks.webhooks.send_pending", "schedule": 5.0, "options": {"expires": 5}},
+    "tell of stale results": {"task": "tasks.webhooks.tell_stale", "schedule": 300.0, "options": {"expires": 300}},
+    "prune the delivery log": {"task": "tasks.webhooks.prune_log", "schedule": 86400.0, "options": {"expires": 3600}},
 }
 DJANGO_CELERY_BEAT_TZ_AWARE = True
 CELERY_BEAT_SYNC_EVERY = 1  # save each time something was sent, not every three minutes: beat_is_alive looks at it

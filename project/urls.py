@@ -5,7 +5,8 @@ from django.contrib.auth.views import LoginView, LogoutView
 from django.urls import path
 from django.views.generic import RedirectView
 
-from frontend import access, api, pages
+from frontend import access, api, pages, webhook_pages
+from frontend.api_v1 import api as api_v1
 
 urlpatterns = [
     path("", RedirectView.as_view(pattern_name="overview")),
@@ -16,9 +17,26 @@ urlpatterns = [
     path("theme/", pages.theme, name="theme"),
     path("security/", pages.overview, name="overview"),
     path("security/package-scanner/", pages.dashboard, name="dashboard"),
+    path("security/package-scanner/tags/", pages.tags, name="host-tags"),
     path("security/package-scanner/run/", api.run, name="run"),
     path("security/package-scanner/scan/<int:pk>/", pages.scan, name="scan"),
     path("security/package-scanner/scan/<int:pk>/cancel/", api.cancel, name="cancel"),
+    path("security/webhooks/", webhook_pages.webhooks, name="webhooks"),
+    path("security/webhooks/new/", webhook_pages.new, name="webhook-new"),
+    path("security/webhooks/filter/", webhook_pages.check_filter, name="webhook-filter"),
+    path("security/webhooks/test/", webhook_pages.test, name="webhook-try"),
+    path("security/webhooks/<int:pk>/", webhook_pages.webhook, name="webhook"),
+    path("security/webhooks/<int:pk>/edit/", webhook_pages.edit, name="webhook-edit"),
+    path("security/webhooks/<int:pk>/delete/", webhook_pages.delete, name="webhook-delete"),
+    path("security/webhooks/<int:pk>/switch/", webhook_pages.switch, name="webhook-switch"),
+    path("security/webhooks/<int:pk>/rotate/", webhook_pages.rotate, name="webhook-rotate"),
+    path("security/webhooks/<int:pk>/test/", webhook_pages.test_saved, name="webhook-test"),
+    path("security/webhooks/deliveries/", webhook_pages.deliveries, name="deliveries"),
+    path("security/webhooks/deliveries/<int:pk>/", webhook_pages.delivery, name="delivery"),
+    path("security/webhooks/deliveries/<int:pk>/redeliver/", webhook_pages.redeliver, name="redeliver"),
+    path("security/webhooks/events/<str:pk>/", webhook_pages.event, name="event"),
+    path("security/webhooks/events/<str:pk>/replay/", webhook_pages.replay, name="event-replay"),
+    path("api/v1/", api_v1.urls),
     path("api/security/package-scanner/widget/", api.widget, name="api-widget"),
     path("api/security/package-scanner/state/", api.state, name="api-state"),
     path("api/security/package-scanner/scan/<int:pk>/", api.scan_document, name="api-scan"),

@@ -10,6 +10,7 @@ from kombu.exceptions import OperationalError as BrokerAway
 from scanner import scanning
 from scanner.announcing import announce
 from scanner.models import Host, Scan
+from tasks.webhooks import tell_of_scan
 
 
 class QueueUnreachable(Exception):
@@ -21,6 +22,7 @@ def run_scan(self: Task, scan_id: int) -> dict[str, Any]:
     """Run one scan. Delivered again when its worker died, it takes the scan over."""
     scan = Scan.objects.select_related("host").get(pk=scan_id)
     scanning.run(scan, redelivered=bool(self.request.delivery_info.get("redelivered")))
+    tell_of_scan(scan.pk)
     return {"scan": scan.pk, "state": scan.state}
 
 
@@ -54,6 +56,7 @@ def enqueue(scan: Scan) -> None:
     try:
         run_scan.apply_async((scan.pk,), queue=scan.host.queue)
     except (BrokerAway, OSError) as error:
-        scan.fail("The queue could not be reached, so no worker was told of this scan.", "Is Redis running?")
-        announce(scan)
+        scanning.give_up(
+            scan, "The queue could not be reached, so no worker was told of this scan.", "Is Redis running?"
+        )
         raise QueueUnreachable(scan.error) from error

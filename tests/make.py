@@ -8,8 +8,9 @@ from django.db import transaction
 from django.utils import timezone
 
 from scanner import scanning
-from scanner.models import Host, OpenUpdate, Scan, Snapshot
+from scanner.models import Host, OpenUpdate, Scan, Snapshot, Webhook
 from scanner.package_managers.interface import Findings, Gap, Installed, Report, Update
+from scanner.webhooks import editing
 
 
 def make_host(name: str = "web-1") -> Host:
@@ -69,10 +70,24 @@ def make_history(host: Host, days: int, securities: list[int]) -> list[Scan]:
     return scans
 
 
-def make_user(name: str = "ops", staff: bool = True, run: bool = True) -> User:
+def make_webhook(kind: str = "standard", url: str = "http://127.0.0.1:9/hook", **fields: Any) -> Webhook:
+    """A webhook to a loopback address, which the settings must allow; for mail, `recipients` in place of a url."""
+    webhook = editing.new_webhook(kind, "ops")
+    target = {"recipients": fields.pop("recipients")} if "recipients" in fields else {"url": url}
+    target |= {"headers": fields.pop("headers")} if "headers" in fields else {}
+    webhook.target = target
+    for name, value in {"name": "ops", **fields}.items():
+        setattr(webhook, name, value)
+    webhook.save()
+    return webhook
+
+
+def make_user(name: str = "ops", staff: bool = True, run: bool = True, webhooks: bool = False) -> User:
     user = User.objects.create_user(name, password="correct horse battery", is_staff=staff)
     if run:
         user.user_permissions.add(Permission.objects.get(codename="run_scan"))
+    if webhooks:
+        user.user_permissions.add(Permission.objects.get(codename="manage_webhooks"))
     return user
 
 
@@ -85,4 +100,5 @@ __all__ = [
     "make_scan",
     "make_update",
     "make_user",
+    "make_webhook",
 ]

@@ -30,7 +30,7 @@ GIVEN = {
     "SECRET_KEY_FILE": "./secrets/secret_key",
     "POSTGRES_PASSWORD_FILE": "./secrets/postgres_password",
 }
-OURS = ("migrate", "web", "worker", "beat")
+OURS = ("migrate", "web", "worker", "sender", "beat")
 NOT_FOR_CONTAINERS = {"HOST", "PORT", "SCANNER_DATA", "DEBUG", "SECRET_KEY", "DATABASE_PASSWORD"} | {
     "DATABASE_URL_FILE",
     "REDIS_URL_FILE",
@@ -100,9 +100,10 @@ def test_every_lasting_service_has_a_health_check_and_is_restarted() -> None:
         assert SERVICES[name]["restart"] == "unless-stopped", name
 
 
-def test_the_worker_may_finish_its_soft_shutdown(settings: Any) -> None:
-    assert SERVICES["worker"]["environment"]["REMAP_SIGTERM"] == "SIGQUIT"
-    assert int(SERVICES["worker"]["stop_grace_period"].rstrip("s")) > settings.CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT + 5
+@pytest.mark.parametrize("worker", ["worker", "sender"])
+def test_a_worker_may_finish_its_soft_shutdown(settings: Any, worker: str) -> None:
+    assert SERVICES[worker]["environment"]["REMAP_SIGTERM"] == "SIGQUIT"
+    assert int(SERVICES[worker]["stop_grace_period"].rstrip("s")) > settings.CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT + 5
 
 
 def test_the_image_runs_the_same_web_server_as_user_of_its_own() -> None:
@@ -209,7 +210,7 @@ def test_the_commands_of_every_service_start_are_healthy_and_stop(containers: Co
     collect = next(line for line in lines if "collectstatic" in line).removeprefix("RUN ")
     assert containers.run(["sh", "-c", collect], "web").returncode == 0
     assert containers.start("migrate").wait(PATIENCE) == 0, containers.log("migrate").read_text()
-    lasting = ("web", "worker", "beat")
+    lasting = ("web", "worker", "sender", "beat")
     for service in lasting:
         containers.start(service)
     for service in lasting:

@@ -87,7 +87,10 @@ class Up:
                 words = process.cmdline()
                 # Valkey writes its title over its environment, but names its socket there
                 if process.environ().get("SCANNER_DATA") == str(self.data) or str(self.temporary) in " ".join(words):
-                    name = next((word for word in ("up", "worker", "beat", "uvicorn") if word in words), process.name())
+                    name = next(
+                        (word for word in ("up", "webhooks", "worker", "beat", "uvicorn") if word in words),
+                        process.name(),
+                    )
                     found.setdefault(name, []).append(process)
         return found
 
@@ -110,7 +113,7 @@ def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
 
 def test_one_command_starts_everything_and_ctrl_c_ends_all_of_it(up: Up) -> None:
     assert "Preparing the database" in up.start()
-    assert set(up.alive()) == {"up", "valkey-server", "worker", "beat", "uvicorn"}
+    assert set(up.alive()) == {"up", "valkey-server", "worker", "webhooks", "beat", "uvicorn"}
     with urllib.request.urlopen(up.address() + "/healthz") as answer:  # noqa: S310
         assert answer.status == 200
 
@@ -158,7 +161,7 @@ def test_with_addresses_in_the_environment_no_embedded_server_is_started(up: Up)
             up.environment |= {"DATABASE_URL": real_services.environment(name)["DATABASE_URL"]}
             up.environment |= {"REDIS_URL": os.environ["REDIS_URL"]}
             up.start()
-            assert set(up.alive()) == {"up", "worker", "beat", "uvicorn"}
+            assert set(up.alive()) == {"up", "worker", "webhooks", "beat", "uvicorn"}
             assert not (up.data / "db.sqlite3").exists()
             up.process.send_signal(signal.SIGINT)
             assert up.process.wait(PATIENCE) == 0
