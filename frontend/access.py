@@ -1,5 +1,6 @@
 """Who may come in by which door: staff by session, tools by token, and one link that signs in once."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import wraps
 from typing import Any, Protocol
@@ -55,17 +56,32 @@ def may_run(user: AbstractBaseUser | AnonymousUser) -> bool:
     return may_see(user) and user.has_perm("scanner.run_scan")  # type: ignore[union-attr]
 
 
-def staff_only(view: View) -> View:
-    """A page: the sign-in page for strangers, 403 for who is signed in but not staff."""
+def may_manage_webhooks(user: AbstractBaseUser | AnonymousUser) -> bool:
+    return may_see(user) and user.has_perm("scanner.manage_webhooks")  # type: ignore[union-attr]
 
-    @login_required
-    @wraps(view)
-    def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        if not may_see(request.user):
-            raise PermissionDenied
-        return view(request, *args, **kwargs)
 
-    return guarded
+RIGHTS = {ApiToken.Scope.READ: may_see, ApiToken.Scope.SCAN: may_run, ApiToken.Scope.ADMIN: may_manage_webhooks}
+"""What a session must be allowed at a door for programs that asks tokens for this scope."""
+
+
+def pages_for(allowed: Callable[[AbstractBaseUser | AnonymousUser], bool]) -> Callable[[View], View]:
+    """A page: the sign-in page for strangers, 403 for who is signed in but may not see it."""
+
+    def guard(view: View) -> View:
+        @login_required
+        @wraps(view)
+        def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+            if not allowed(request.user):
+                raise PermissionDenied
+            return view(request, *args, **kwargs)
+
+        return guarded
+
+    return guard
+
+
+staff_only = pages_for(may_see)
+managers_only = pages_for(may_manage_webhooks)
 
 
 def caller(request: HttpRequest, scope: str) -> Caller:
@@ -80,7 +96,7 @@ def caller(request: HttpRequest, scope: str) -> Caller:
         raise NotSignedIn
     if reason := CsrfCheck(empty).process_view(request, empty, (), {}):
         raise PermissionDenied(f"{reason} Reload the page.")
-    if not (may_see(request.user) if scope == ApiToken.Scope.READ else may_run(request.user)):
+    if not RIGHTS[ApiToken.Scope(scope)](request.user):
         raise PermissionDenied("Your account may not do this.")
     return Caller(request.user.get_username(), Scan.Trigger.DASHBOARD)
 

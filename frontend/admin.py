@@ -1,19 +1,33 @@
-"""Hosts in the admin. Here, not in scanner/, because the action "Run scan" needs the queue."""
+"""What in the admin needs the queue, and so is here, not in scanner/: hosts, webhooks, deliveries, events."""
 
 from django.contrib import admin, messages
-from django.db.models import QuerySet
+from django.db.models import Model, QuerySet
 from django.http import HttpRequest
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
 
-from scanner.models import Host, Scan
+from frontend.access import may_manage_webhooks
+from scanner.admin import ReadOnly
+from scanner.models import Attempt, Delivery, Event, Host, Scan, Tag, Webhook
+from scanner.webhooks import editing
 from tasks import scans as tasks
+from tasks.webhooks import send_again
 
 
 @admin.register(Host)
 class HostAdmin(admin.ModelAdmin):
-    list_display = ["name", "scheduled", "created_at"]
-    list_filter = ["scheduled"]
-    search_fields = ["name"]
+    list_display = ["name", "scheduled", "tagged", "created_at"]
+    list_filter = ["scheduled", "tags"]
+    search_fields = ["name", "tags__name"]
+    filter_horizontal = ["tags"]
     actions = ["run_scan"]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Host]:
+        return super().get_queryset(request).prefetch_related("tags")
+
+    @admin.display(description="tags")
+    def tagged(self, host: Host) -> str:
+        return ", ".join(host.tag_names)
 
     def has_run_scan_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("scanner.run_scan")
@@ -28,3 +42,98 @@ class HostAdmin(admin.ModelAdmin):
                 continue
             words = "A scan has been queued." if new else f"Scan {scan.pk} is under way already."
             messages.success(request, f"{host}: {words}")
+
+
+@admin.register(Tag)
+class TagAdmin(admin.ModelAdmin):
+    search_fields = ["name"]
+
+
+class ForManagers(ReadOnly):
+    """Seen by who may manage webhooks, and by nobody else: there may be secrets in what a receiver answers."""
+
+    def has_module_permission(self, request: HttpRequest) -> bool:
+        return may_manage_webhooks(request.user)
+
+    def has_view_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return may_manage_webhooks(request.user)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False
+
+
+@admin.register(Webhook)
+class WebhookAdmin(ForManagers):
+    """Webhooks are made and edited on their own pages, where the filter is checked and a test can be sent."""
+
+    list_display = ["name", "kind", "state", "shown_target", "filter", "consecutive_failures", "last_success_at"]
+    list_filter = ["kind", "state", "trigger", "digest"]
+    search_fields = ["name", "shown_target", "filter"]
+    readonly_fields = ["page"]
+    actions = ["disable", "resume", "rotate"]
+
+    @admin.display(description="its page")
+    def page(self, webhook: Webhook) -> SafeString:
+        return format_html('<a href="{}">Edit, test, delete</a>', webhook.get_absolute_url())
+
+    @admin.action(description="Disable: it hears of nothing until it is resumed", permissions=["view"])
+    def disable(self, request: HttpRequest, webhooks: QuerySet[Webhook]) -> None:
+        for webhook in webhooks:
+            webhook.pause(f"Disabled in the admin by {request.user.get_username()}.")
+        messages.success(request, f"{len(webhooks)} webhook(s) disabled.")
+
+    @admin.action(description="Resume", permissions=["view"])
+    def resume(self, request: HttpRequest, webhooks: QuerySet[Webhook]) -> None:
+        for webhook in webhooks:
+            webhook.resume()
+        messages.success(request, f"{len(webhooks)} webhook(s) resumed.")
+
+    @admin.action(description="New secret: for 24 hours both sign", permissions=["view"])
+    def rotate(self, request: HttpRequest, webhooks: QuerySet[Webhook]) -> None:
+        for webhook in webhooks:
+            try:
+                secret = editing.rotate_secret(webhook)
+            except editing.Refused as error:
+                messages.error(request, f"{webhook}: {error}")
+            else:
+                messages.success(request, f"{webhook}: {secret} (shown only now).")
+
+
+class AttemptInline(admin.TabularInline):
+    model = Attempt
+    fields = readonly_fields = ("number", "started_at", "milliseconds", "ok", "status", "words", "address", "ip")
+    extra = 0
+    can_delete = False
+
+    def has_add_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False
+
+    def has_view_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return may_manage_webhooks(request.user)
+
+
+@admin.register(Delivery)
+class DeliveryAdmin(ForManagers):
+    list_display = ["id", "webhook", "event", "state", "trigger", "attempts", "created_at", "next_attempt_at", "reason"]
+    list_filter = ["state", "trigger", "webhook", "event__type"]
+    search_fields = ["event__id", "event__host__name", "reason"]
+    date_hierarchy = "created_at"
+    list_select_related = ["webhook", "event"]
+    inlines = [AttemptInline]
+    actions = ["redeliver"]
+
+    @admin.action(description="Redeliver: send once more, with the same event id", permissions=["view"])
+    def redeliver(self, request: HttpRequest, deliveries: QuerySet[Delivery]) -> None:
+        rows = [row for row in deliveries.select_related("event", "webhook") if not row.open]
+        for row in rows:
+            send_again(row.event, row.webhook, row.body)
+        messages.success(request, f"{len(rows)} delivery(s) sent once more; those still on their way are left alone.")
+
+
+@admin.register(Event)
+class EventAdmin(ForManagers):
+    list_display = ["id", "type", "host", "created_at", "fanned_out_at"]
+    list_filter = ["type", "host"]
+    search_fields = ["id", "host__name"]
+    date_hierarchy = "created_at"
+    list_select_related = ["host"]

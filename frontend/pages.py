@@ -7,6 +7,8 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.conf import settings
+from django.contrib import messages
+from django.core.exceptions import PermissionDenied, ValidationError
 from django.core.paginator import Paginator
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse
@@ -17,10 +19,10 @@ from django.views.decorators.http import require_POST, require_safe
 from django_celery_beat.models import PeriodicTask
 
 from frontend import charts
-from frontend.access import may_run, staff_only
+from frontend.access import may_manage_webhooks, may_run, staff_only
 from frontend.api import chosen_host
 from scanner import scanning
-from scanner.models import Host, Scan
+from scanner.models import Host, Scan, Webhook
 
 THEMES = ("light", "dark", "system")
 TREND_DAYS = 30
@@ -43,7 +45,13 @@ def everywhere(request: HttpRequest) -> dict[str, Any]:
     """What every template may use."""
     theme = request.COOKIES.get("theme", "system")
     user = getattr(request, "user", None)
-    return {"theme": theme if theme in THEMES else "system", "may_run": bool(user and may_run(user))}
+    manages = bool(user and may_manage_webhooks(user))
+    return {
+        "theme": theme if theme in THEMES else "system",
+        "may_run": bool(user and may_run(user)),
+        "may_manage_webhooks": manages,
+        "troubled_webhooks": Webhook.objects.troubled().exists if manages else False,
+    }
 
 
 @require_safe
@@ -75,7 +83,7 @@ def overview(request: HttpRequest) -> HttpResponse:
             "last": host.last_scan(),
             "active": host.active_scan(),
         }
-        for host in Host.objects.all()
+        for host in Host.objects.prefetch_related("tags")
     ]
     rows.sort(key=lambda row: (order.index(row["level"].severity), row["host"].name))
     tally = Counter(row["level"] for row in rows)
@@ -116,6 +124,20 @@ def dashboard(request: HttpRequest) -> HttpResponse:
         "steps": STEPS,
     }
     return render(request, "frontend/dashboard.html", context)
+
+
+@require_POST
+@staff_only
+def tags(request: HttpRequest) -> HttpResponse:
+    """Give a host exactly these tags: words with spaces or commas between them."""
+    if not request.user.has_perm("scanner.change_host"):
+        raise PermissionDenied
+    host = get_object_or_404(Host, name=request.POST.get("host", ""))
+    try:
+        host.set_tags(request.POST.get("tags", "").replace(",", " ").split())
+    except ValidationError as error:
+        messages.error(request, f"The tags were not changed. {' '.join(error.messages)}")
+    return redirect(host)
 
 
 @require_safe

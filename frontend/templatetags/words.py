@@ -1,5 +1,6 @@
 """Values in words: times, ages, durations, changes, levels and states."""
 
+import json
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any
@@ -9,6 +10,7 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString, mark_safe
 
+from scanner.models import Delivery, Webhook
 from scanner.risk import Level
 
 register = template.Library()
@@ -30,6 +32,8 @@ SHAPES = {
     "package": '<path class="line" d="M8 1.5 14 4.7v6.6L8 14.5l-6-3.2V4.7ZM2 4.7l6 3.2 6-3.2M8 7.9v6.6"/>',
     "gear": '<circle class="line" cx="8" cy="8" r="2.3"/><path class="line" d="M8 1.5v2.2M8 12.3v2.2M1.5 8h2.2'
     'M12.3 8h2.2M3.4 3.4 5 5M11 11l1.6 1.6M3.4 12.6 5 11M11 5l1.6-1.6"/>',
+    "bell": '<path class="line" d="M3.5 11.5h9C11.5 10.3 11.3 9.2 11.3 6.9 11.3 4.7 10 3 8 3S4.7 4.7 4.7 6.9'
+    'c0 2.3-.2 3.4-1.2 4.6ZM6.5 13.8h3M8 3V1.6"/>',
     "person": '<circle class="line" cx="8" cy="5" r="3"/><path class="line" d="M2 14.5c.4-3.3 2.6-5 6-5s5.6 1.7 6 5"/>',
     "shield": '<path d="M8 .8 14.3 3v4.6c0 3.6-2.4 6.2-6.3 7.6-3.9-1.4-6.3-4-6.3-7.6V3Z"/>'
     '<path class="cut" d="M5 8l2.2 2.2L11 6"/>',
@@ -42,6 +46,26 @@ STATE_COLOURS = {
     "partial": "medium",
     "failed": "high",
     "cancelled": "unknown",
+}
+WEBHOOK_COLOURS = {"active": "secure", "failing": "medium", "open": "high", "paused": "unknown", "disabled": "high"}
+WEBHOOK_SHAPES = {**WEBHOOK_COLOURS, "open": "failed", "paused": "cancelled", "disabled": "failed"}
+DELIVERY_COLOURS = {
+    "pending": "info",
+    "sending": "info",
+    "collected": "info",
+    "succeeded": "secure",
+    "digested": "secure",
+    "failed": "high",
+    "filter_error": "high",
+}
+DELIVERY_SHAPES = {
+    "pending": "queued",
+    "sending": "running",
+    "collected": "queued",
+    "succeeded": "secure",
+    "digested": "secure",
+    "failed": "failed",
+    "filter_error": "failed",
 }
 STATE_SHAPES = {"completed": "secure", "partial": "medium"}  # the others have one of their own
 
@@ -61,6 +85,18 @@ def level_badge(level: Level) -> SafeString:
 def state_badge(scan: Any) -> SafeString:
     state = str(scan.state)
     return badge(STATE_COLOURS[state], STATE_SHAPES.get(state, state), scan.get_state_display())
+
+
+@register.simple_tag
+def webhook_badge(webhook: Webhook) -> SafeString:
+    return badge(WEBHOOK_COLOURS[webhook.state], WEBHOOK_SHAPES[webhook.state], webhook.get_state_display())
+
+
+@register.simple_tag
+def delivery_badge(delivery: Delivery) -> SafeString:
+    """What was not sent, and need not be, is grey."""
+    colour, drawn = DELIVERY_COLOURS.get(delivery.state, "unknown"), DELIVERY_SHAPES.get(delivery.state, "cancelled")
+    return badge(colour, drawn, delivery.get_state_display())
 
 
 def badge(colour: str, shape_name: str, word: str) -> SafeString:
@@ -160,3 +196,36 @@ def commands(updates: Iterable[Any]) -> str:
     return "\n".join(
         f"{verb} {(',' if verb.endswith(ADVISORY_OPTIONS) else ' ').join(names)}" for verb, names in grouped.items()
     )
+
+
+# --- webhooks -------------------------------------------------------------------------------------
+
+SAMPLE_LENGTH = 120  # characters of a value in the filter's list of fields
+
+
+@register.filter
+def event_name(event_type: str) -> str:
+    """ "Package scan completed" of security.package_scan_completed"""
+    return event_type.removeprefix("security.").replace("_", " ").capitalize()
+
+
+@register.filter
+def sample(value: Any) -> str:
+    """A field's value as one would write it in a filter; what is not known says so."""
+    if value is None:
+        return "not known"
+    if isinstance(value, float):
+        return f"{value:.1f}"
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= SAMPLE_LENGTH else f"{text[:SAMPLE_LENGTH]}…"
+
+
+@register.filter
+def pretty(value: Any) -> str:
+    """JSON, indented; a text that is none as it is."""
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except ValueError:
+            return str(value)
+    return json.dumps(value, indent=2, ensure_ascii=False)

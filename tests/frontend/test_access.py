@@ -3,13 +3,13 @@
 from io import StringIO
 
 import pytest
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Permission, User
 from django.core.management import CommandError, call_command
 from django.test import Client
 from django.utils import timezone
 
 from frontend.access import new_sign_in_link
-from scanner.models import SignInLink
+from scanner.models import Host, SignInLink
 from tests.make import make_host, make_scan, make_user
 
 pytestmark = pytest.mark.django_db
@@ -81,3 +81,18 @@ def test_the_admin_shows_what_there_is_and_its_action_runs_a_scan(client: Client
     answer = client.post("/admin/scanner/host/", {"action": "run_scan", "_selected_action": host.pk}, follow=True)
     assert answer.status_code == 200
     assert host.scans.get().trigger == "admin"
+
+
+def test_tags_are_set_by_who_may_change_hosts_and_bad_ones_change_nothing(client: Client) -> None:
+    host = make_host()
+    address = "/security/package-scanner/tags/"
+    client.force_login(make_user())
+    assert client.post(address, {"host": "web-1", "tags": "prod"}).status_code == 403
+    boss = make_user("boss")
+    boss.user_permissions.add(Permission.objects.get(codename="change_host"))
+    client.force_login(boss)
+    client.post(address, {"host": "web-1", "tags": "prod, database prod"})
+    assert host.tag_names == ["database", "prod"]
+    page = client.post(address, {"host": "web-1", "tags": "fine <b>"}, follow=True).content.decode()
+    assert "Letters, digits and" in page
+    assert Host.objects.get().tag_names == ["database", "prod"]

@@ -26,12 +26,13 @@ document.addEventListener("click", (event) => {
 });
 
 document.addEventListener("htmx:afterSettle", () => enliven());
-document.addEventListener("htmx:beforeSwap", (event) => {
-  const { xhr } = event.detail;
-  if (xhr.responseURL && new URL(xhr.responseURL).pathname !== location.pathname) {
-    event.detail.shouldSwap = false; // signed out meanwhile: the answer is the sign-in page
-    location.reload();
-  }
+document.addEventListener("htmx:beforeSwap", ({ detail }) => {
+  const { xhr, pathInfo, target } = detail;
+  const asked = new URL(pathInfo.finalRequestPath, location.href).pathname;
+  if (!xhr.responseURL || new URL(xhr.responseURL).pathname === asked) return;
+  detail.shouldSwap = false; // signed out meanwhile: the answer is the sign-in page
+  if (document.querySelector("[data-unsaved]")) target.textContent = "You are signed out. Sign in in another tab, then go on here: nothing is lost.";
+  else location.reload();
 });
 
 document.addEventListener("submit", ({ target: { elements } }) => {
