@@ -42,7 +42,7 @@ test: lint test-programs ## Install what the tests need, then lint and run all b
 test-all: lint test-programs ## Run every test
 	@$(PYTEST)
 
-bench: setup ## Measure a scan, and the time from a click to the first progress
+bench: setup ## Measure scans, the time from a click to the first progress, and webhooks
 	@$(PY) -m tests.bench
 
 lock: ## Choose the versions anew (needs uv)

@@ -32,6 +32,14 @@ def main() -> None:
         print("From the request to the first progress on the socket (aim: median at most 100 ms, p99 at most 300 ms)")
         found = run("tests.bench.live_latency")
         print(f"  {found['runs']} scans: median {found['median_ms']} ms, p99 {found['p99_ms']} ms")
+        print("Webhooks with log and ORM (aims: 200 deliveries/s; idle p50 20, p99 50 ms; fan-out 1 s; filters 0.5 s)")
+        found = run("tests.bench.webhooks")
+        print(
+            f"  {found['deliveries_per_s']} deliveries/s (empty tasks of Celery: {found['empty_tasks_per_s']}/s)\n"
+            f"  idle, event to arrival: p50 {found['idle_p50_ms']} ms, p99 {found['idle_p99_ms']} ms\n"
+            f"  one event to {found['endpoints']} endpoints: {found['fan_out_s']} s\n"
+            f"  {found['filters']} filters: {found['filters_s']} s, {found['new_filters_s']} s if all are new"
+        )
     finally:
         real_services.pytest_unconfigure(None)
 
