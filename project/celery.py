@@ -12,7 +12,7 @@ from project.processes import die_with_parent
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
 
-app = Celery("project", include=["tasks.scans", "tasks.webhooks"])
+app = Celery("project", include=["tasks.scans", "tasks.vulnerabilities", "tasks.webhooks"])
 app.config_from_object("django.conf:settings", namespace="CELERY")
 
 

@@ -58,6 +58,11 @@ def file_that_is_there(path: str) -> None:
         raise ValidationError(f"{path!r} is no file that is there")
 
 
+def known_feeds(names: list[str]) -> None:
+    if unknown := [name for name in names if name not in FEED_SOURCES]:
+        raise ValidationError(f"there is no feed {unknown[0]!r}; known are {', '.join(FEED_SOURCES)}")
+
+
 def queue_name(name: str) -> None:
     if not name or any(c.isspace() or c in ",/" for c in name):
         raise ValidationError(f"{name!r} has a space, a comma or a slash, which a queue's name cannot have")
@@ -163,6 +168,20 @@ try:
     SCAN_REFRESH = env.bool("SCAN_REFRESH", True)
     METADATA_MAX_AGE_DAYS = env.int("METADATA_MAX_AGE_DAYS", 7, validate=validate.Range(min=1))
     ARCH_TRACKER = env.str("ARCH_TRACKER", "", validate=address_or_file)  # package_managers.arch_tracker reads it, too
+
+    # --- vulnerabilities ------------------------------------------------------------------------
+    FEED_SOURCES = {  # where a feed is read from instead of its publisher's address
+        "debian": env.str("FEED_DEBIAN", "", validate=address_or_file),
+        "ubuntu": env.str("FEED_UBUNTU", "", validate=address_or_file),
+        "alma": env.str("FEED_ALMA", "", validate=address_or_file),
+        "rocky": env.str("FEED_ROCKY", "", validate=address_or_file),
+        "redhat": env.str("FEED_REDHAT", "", validate=address_or_file),
+        "suse": env.str("FEED_SUSE", "", validate=address_or_file),
+        "arch": ARCH_TRACKER,
+        "kev": env.str("FEED_KEV", "", validate=address_or_file),
+        "epss": env.str("FEED_EPSS", "", validate=address_or_file),
+    }
+    FEEDS: list[str] = env.list("FEEDS", [], validate=known_feeds)
 
     # --- webhooks -------------------------------------------------------------------------------
     WEBHOOK_ALLOWED_NETWORKS = networks(env.list("WEBHOOK_ALLOWED_NETWORKS", []))
@@ -332,6 +351,11 @@ CELERY_BEAT_SCHEDULE = {
     "fail lost scans": {"task": "tasks.scans.fail_lost_scans", "schedule": 15.0, "options": {"expires": 15}},
     "send what is owed": {"task": "tasks.webhooks.send_pending", "schedule": 5.0, "options": {"expires": 5}},
     "tell of stale results": {"task": "tasks.webhooks.tell_stale", "schedule": 300.0, "options": {"expires": 300}},
+    "refresh feeds": {
+        "task": "tasks.vulnerabilities.refresh_feeds",
+        "schedule": 6 * 3600.0,
+        "options": {"expires": 3600},
+    },
     "prune the delivery log": {"task": "tasks.webhooks.prune_log", "schedule": 86400.0, "options": {"expires": 3600}},
 }
 DJANGO_CELERY_BEAT_TZ_AWARE = True

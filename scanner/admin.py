@@ -5,7 +5,7 @@ from django.db.models import Model, QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 
-from scanner.models import ApiToken, OpenUpdate, Scan, Snapshot
+from scanner.models import ApiToken, Feed, OpenUpdate, Scan, Snapshot
 
 
 class ReadOnly(admin.ModelAdmin):
@@ -41,6 +41,12 @@ class OpenUpdateAdmin(ReadOnly):
     list_filter = ["host"]
     search_fields = ["name", "host__name"]
     list_select_related = ["host"]
+
+
+@admin.register(Feed)
+class FeedAdmin(ReadOnly):
+    list_display = ["name", "rows", "dropped", "size", "imported_at", "checked_at", "error"]
+    search_fields = ["name", "source", "error"]
 
 
 @admin.register(ApiToken)

@@ -24,7 +24,7 @@ UPDATE_FIELDS = (
     "blocked",
     "command",
 )
-PACKAGE_FIELDS = ("name", "architecture", "version", "source")
+PACKAGE_FIELDS = ("name", "architecture", "version", "source", "source_version")
 
 
 def summary(scan: Scan) -> dict[str, Any]:

@@ -6,14 +6,19 @@ from scanner.models.event import Event
 from scanner.models.host import Host, Tag
 from scanner.models.scan import OpenUpdate, Scan
 from scanner.models.snapshot import Package, PackageSet, Snapshot, Update
+from scanner.models.vulnerability import AffectedPackage, ExploitScore, Feed, KnownExploited, Vulnerability
 from scanner.models.webhook import Webhook
 
 __all__ = [
+    "AffectedPackage",
     "ApiToken",
     "Attempt",
     "Delivery",
     "Event",
+    "ExploitScore",
+    "Feed",
     "Host",
+    "KnownExploited",
     "OpenUpdate",
     "Package",
     "PackageSet",
@@ -22,5 +27,6 @@ __all__ = [
     "Snapshot",
     "Tag",
     "Update",
+    "Vulnerability",
     "Webhook",
 ]

@@ -11,8 +11,6 @@ from django.utils import timezone
 from scanner.package_managers.interface import Dependencies, Installed, Report
 from scanner.package_managers.interface import Update as FoundUpdate
 
-ROWS_A_STATEMENT = 2000
-
 
 class PackageSet(models.Model):
     """The installed packages of a snapshot, apart from it: updates come daily, what is installed changes seldom."""
@@ -139,22 +137,27 @@ def keep_packages(packages: Sequence[Installed], dependencies: Callable[[], Depe
 
 
 def insert(model: type[models.Model], rows: Iterable[dict[str, Any]]) -> None:
-    """Many rows with a value for every column: by COPY where the database has it, which is nine times as fast."""
-    columns = {field.name: field for field in model._meta.concrete_fields if not field.primary_key}
-    if connection.vendor != "postgresql":
-        attributes = ({columns[name].attname: value for name, value in row.items()} for row in rows)
-        model._default_manager.bulk_create((model(**row) for row in attributes), ROWS_A_STATEMENT)
-        return
-    names = ", ".join(connection.ops.quote_name(str(field.column)) for field in columns.values())
+    """Many rows with a value for every column: by COPY, or one prepared statement, nine times as fast as by the ORM."""
+    columns = {field.name: field for field in model._meta.concrete_fields if not isinstance(field, models.AutoField)}
+    quoted = connection.ops.quote_name
+    table, names = quoted(model._meta.db_table), ", ".join(quoted(str(field.column)) for field in columns.values())
     with connection.cursor() as cursor:
-        with cursor.copy(f"COPY {connection.ops.quote_name(model._meta.db_table)} ({names}) FROM STDIN") as copy:
-            for row in rows:
-                copy.write_row(
-                    [
-                        json.dumps(row[name]) if isinstance(field, models.JSONField) else row[name]
-                        for name, field in columns.items()
-                    ]
-                )
+        if connection.vendor == "postgresql":
+            with cursor.copy(f"COPY {table} ({names}) FROM STDIN") as copy:
+                for row in rows:
+                    copy.write_row(
+                        [
+                            json.dumps(row[name]) if isinstance(field, models.JSONField) else row[name]
+                            for name, field in columns.items()
+                        ]
+                    )
+            return
+        prepared = [(name, field.get_db_prep_save) for name, field in columns.items()]
+        values = ", ".join(["%s"] * len(columns))
+        cursor.executemany(
+            f"INSERT INTO {table} ({names}) VALUES ({values})",  # noqa: S608 - names of our own models
+            [[prepare(row[name], connection) for name, prepare in prepared] for row in rows],
+        )
 
 
 def fields(value: Installed | FoundUpdate) -> dict[str, Any]:

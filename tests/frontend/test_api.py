@@ -150,7 +150,13 @@ def test_a_scans_document_has_the_public_shape(client: Client) -> None:
         "blocked": None,
         "command": "apt-get install --only-upgrade openssl",
     }
-    assert found["packages"][0] == {"name": "openssl", "architecture": "amd64", "version": "1.0-1", "source": "openssl"}
+    assert found["packages"][0] == {
+        "name": "openssl",
+        "architecture": "amd64",
+        "version": "1.0-1",
+        "source": "openssl",
+        "source_version": "1.0-1",
+    }
 
 
 def test_a_failed_scans_document_has_nulls_and_the_reason(client: Client) -> None:

@@ -49,7 +49,13 @@ def test_json_is_one_document_on_stdout_and_needs_no_database(host: AptHost) -> 
         ["Debian-Security:bookworm-security"],
     )
     assert (vim["security"], vim["held"], vim["blocked"]) == (False, True, None)
-    assert found["packages"][0] == {"name": "openssl", "architecture": "amd64", "version": "3.0.1", "source": "openssl"}
+    assert found["packages"][0] == {
+        "name": "openssl",
+        "architecture": "amd64",
+        "version": "3.0.1",
+        "source": "openssl",
+        "source_version": "3.0.1",
+    }
     assert not (host.root.parent / "data/db.sqlite3").exists()
 
 
