@@ -21,6 +21,7 @@ from scanner.webhooks.sealing import CannotUnseal
 
 LEASE = timedelta(seconds=60)  # longer than any attempt may take; who does not answer by then has died
 NOTE_PATIENCE = 20  # seconds that an answer waits for a database that is away
+SLOW = timedelta(seconds=0.5)  # without an answer: a receiver may be dead
 RATE_WINDOW = timedelta(minutes=1)
 SUCCESS_NOTE = timedelta(seconds=10)  # a webhook's last success is noted no more often
 TESTS_A_MINUTE = 10
@@ -140,15 +141,20 @@ def take(ids: Collection[int], claim: str, again: bool = False) -> list[Delivery
 
 
 def within_limits(candidates: Sequence[Delivery]) -> list[Delivery]:
-    """Those that fit: so many in flight, so many a minute; one at a time for a webhook that keeps failing."""
+    """Those that fit: so many in flight, so many a minute. A webhook that keeps failing gets one at a time, and one
+    that lets us wait gets no more until it answers: else it would hold up every process, and so all the others."""
     hooks = {row.webhook_id: row.webhook for row in candidates}
     since = timezone.now() - RATE_WINDOW
-    flying = Q(state=State.SENDING) & ~Q(pk__in=[row.pk for row in candidates])
-    in_flight = counted(Delivery.objects.filter(flying, webhook__in=hooks), "webhook")
+    flying = Delivery.objects.filter(state=State.SENDING, webhook__in=hooks).exclude(
+        pk__in=[row.pk for row in candidates]
+    )
+    in_flight = counted(flying, "webhook")
+    slow = flying.filter(lease_until__lt=timezone.now() + LEASE - SLOW)
+    hanging = counted(slow, "webhook") if in_flight else {}
     lately = counted(Attempt.objects.filter(delivery__webhook__in=hooks, started_at__gt=since), "delivery__webhook")
     room = {}
     for pk, hook in hooks.items():
-        at_once = IN_FLIGHT if hook.state == Webhook.State.ACTIVE else 1
+        at_once = IN_FLIGHT if hook.state == Webhook.State.ACTIVE and pk not in hanging else 1
         flying_now = in_flight.get(pk, 0)
         room[pk] = min(at_once - flying_now, hook.rate_per_minute - lately.get(pk, 0) - flying_now)
     chosen = []

@@ -1,4 +1,4 @@
-"""The whole product as real processes, against the suite's Postgres and Valkey: web (twice), worker, and a slow apt."""
+"""The whole product as real processes, against the suite's Postgres: web (twice), worker; sender and beat if asked."""
 
 import json
 import os
@@ -14,6 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from redis import Redis
+
+from project import processes
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 PATIENCE = 40  # seconds for anything that is on its way
@@ -25,6 +28,18 @@ def wait_until(true: Callable[[], Any], what: str, seconds: float = PATIENCE) ->
         assert time.monotonic() < deadline, f"waited {seconds} s in vain: {what}"
         time.sleep(0.05)
     return answer
+
+
+def busy_with_the_database() -> int:
+    """The processes that are in a transaction of our database, or were a moment ago."""
+    from django.db import connection  # noqa: PLC0415
+
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            " AND (state <> 'idle' OR state_change > clock_timestamp() - interval '0.3 s')"
+        )
+        return int(cursor.fetchone()[0])
 
 
 def free_port() -> int:
@@ -65,6 +80,11 @@ class Process:
             self.kill()
 
 
+def wait_until_ready(worker: Process) -> Process:
+    wait_until(lambda: "ready." in worker.log.read_text(), f"the {worker.name}")
+    return worker
+
+
 class Stack:
     """Web processes, a worker, and how to talk to them."""
 
@@ -79,7 +99,7 @@ class Stack:
         self.worker = self.new("worker", self.worker_argv())
         for web in (self.web, self.other_web):
             wait_until(lambda web=web: self.answers(web), "the web process")
-        wait_until(lambda: "ready." in self.worker.log.read_text(), "the worker")
+        wait_until_ready(self.worker)
 
     def worker_argv(self) -> list[str]:
         queues = f"central,host.{self.environment['SCAN_HOST']}"
@@ -129,21 +149,46 @@ class Stack:
             check=False,
         )
 
+    def new_sender(self) -> Process:
+        """It sends deliveries, and nothing else."""
+        return wait_until_ready(self.new("sender", processes.sender().argv))
+
+    def new_beat(self) -> Process:
+        """It takes some seconds to start, and its first sweep comes 5 s later: nobody waits for it here."""
+        return self.new("beat", processes.beat().argv)
+
     def restart_worker(self) -> None:
-        self.worker.log.write_text("")
-        self.worker.start()
-        wait_until(lambda: "ready." in self.worker.log.read_text(), "the worker")
+        self.restart(self.worker)
+
+    def restart(self, worker: Process) -> None:
+        worker.log.write_text("")
+        worker.start()
+        wait_until_ready(worker)
 
     def kill_pool_process_of_the_scan(self) -> None:
         """The child of the worker that has a package manager running; kill -9, as the kernel's memory killer does."""
         pool = psutil.Process(self.worker.process.pid).children
         wait_until(lambda: [child for child in pool() if child.children()], "a program of the scan")[0].kill()
 
+    def queued_deliveries(self) -> int:
+        """Tasks that the sender has not taken yet."""
+        with Redis.from_url(self.valkey.address) as client:
+            return int(client.llen("webhooks"))
+
     def wait_idle(self) -> None:
         """Let what a test has started come to its end, so that the next one begins clean."""
         from scanner.models import Scan  # noqa: PLC0415 - the benchmark imports this file before Django is set up
 
         wait_until(lambda: not Scan.objects.active().exists(), "the last scan's end")
+
+    def wait_quiet(self) -> None:
+        """Until nothing is queued or being sent, and nobody is at work in the database: the next step empties it."""
+        from scanner.models import Delivery  # noqa: PLC0415
+
+        sending = Delivery.objects.filter(state=Delivery.State.SENDING)
+        wait_until(
+            lambda: not (self.queued_deliveries() or sending.exists() or busy_with_the_database()), "the sender's rest"
+        )
 
     def stop(self) -> None:
         for process in self.processes:

@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Browser, Page, Route, expect
 
 from scanner.models import Host, Scan
-from tests.end_to_end.conftest import Gate, sign_in, violations
+from tests.end_to_end.conftest import Gate, run_scan_now, sign_in, violations
 from tests.end_to_end.stack import Stack, wait_until
 
 DASHBOARD = "/security/package-scanner/"
@@ -21,7 +21,7 @@ def only_scan() -> Scan:
 def test_run_a_scan_watch_it_and_see_the_result(signed_in: Page, gate: Gate) -> None:
     expect(signed_in.locator("main")).to_contain_text("never been scanned")
     gate.close()
-    signed_in.get_by_role("button", name="Run Scan Now").click()
+    run_scan_now(signed_in)
     expect(signed_in.locator("#progress")).to_contain_text("Refreshing package lists")
     expect(signed_in.get_by_role("button", name="Run Scan Now")).to_be_disabled()
     signed_in.reload()
@@ -103,14 +103,14 @@ def test_an_answer_that_is_late_does_not_turn_the_progress_back(signed_in: Page,
         route.fulfill(response=answer, json=body)
 
     signed_in.route("**/run/", held_back)
-    signed_in.get_by_role("button", name="Run Scan Now").click()
+    run_scan_now(signed_in)
     expect(signed_in.get_by_role("button", name="Run Scan Now")).to_be_visible()  # the answer is there: no "Starting…"
     expect(signed_in.locator("#progress")).to_contain_text("Refreshing package lists")
 
 
 def test_cancel_ends_a_running_scan(signed_in: Page, gate: Gate) -> None:
     gate.close()
-    signed_in.get_by_role("button", name="Run Scan Now").click()
+    run_scan_now(signed_in)
     expect(signed_in.locator("#progress")).to_contain_text("Refreshing package lists")
     signed_in.get_by_role("button", name="Cancel").click()
     expect(signed_in.locator("main")).to_contain_text("cancelled", ignore_case=True, timeout=15_000)
@@ -119,7 +119,7 @@ def test_cancel_ends_a_running_scan(signed_in: Page, gate: Gate) -> None:
 
 def test_a_worker_killed_in_mid_scan_fails_the_scan_with_the_reason(signed_in: Page, stack: Stack, gate: Gate) -> None:
     gate.close()
-    signed_in.get_by_role("button", name="Run Scan Now").click()
+    run_scan_now(signed_in)
     expect(signed_in.locator("#progress")).to_contain_text("Refreshing package lists")
     stack.worker.kill()
     try:
@@ -129,7 +129,7 @@ def test_a_worker_killed_in_mid_scan_fails_the_scan_with_the_reason(signed_in: P
     finally:
         gate.open()
         stack.restart_worker()
-    signed_in.get_by_role("button", name="Run Scan Now").click()
+    run_scan_now(signed_in)
     expect(signed_in.locator(".status")).to_contain_text("Medium Risk", timeout=30_000)
 
 
@@ -155,9 +155,8 @@ def test_a_restarted_web_server_brings_the_page_back_to_live(signed_in: Page, st
 
 def test_redis_may_go_away_and_come_back_in_mid_scan(signed_in: Page, stack: Stack, gate: Gate, token: str) -> None:
     signed_in.expected_troubles = ("WebSocket", "503", "500")  # type: ignore[attr-defined]
-    expect(signed_in.locator("#live")).to_contain_text("Live")
     gate.close()
-    signed_in.get_by_role("button", name="Run Scan Now").click()
+    run_scan_now(signed_in)
     expect(signed_in.locator("#progress")).to_contain_text("Refreshing package lists")
     stack.valkey.stop()
     try:
@@ -172,7 +171,7 @@ def test_redis_may_go_away_and_come_back_in_mid_scan(signed_in: Page, stack: Sta
     finally:
         stack.valkey.start()
     expect(signed_in.locator("#live")).to_contain_text("Live", timeout=30_000)
-    signed_in.get_by_role("button", name="Run Scan Now").click()
+    run_scan_now(signed_in)
     expect(signed_in.locator("tbody tr").filter(has_text="completed")).to_have_count(2, timeout=60_000)
 
 

@@ -189,6 +189,17 @@ def test_no_more_than_ten_are_in_flight_and_one_while_it_fails() -> None:
     assert len(delivering.take(ids, "task-1")) == 1
 
 
+def test_a_receiver_that_lets_us_wait_gets_no_more_until_it_answers() -> None:
+    make_webhook()
+    first, second, third = owe(3)
+    assert len(delivering.take([first], "task-1")) == 1
+    assert len(delivering.take([second], "task-2")) == 1
+    Delivery.objects.filter(pk=first).update(lease_until=timezone.now() + delivering.LEASE - timedelta(seconds=2))
+    assert delivering.take([third], "task-3") == []
+    Delivery.objects.filter(pk__in=[first, second]).update(state="succeeded")
+    assert len(delivering.take([third], "task-3")) == 1
+
+
 def test_a_retry_is_dropped_once_a_newer_event_was_delivered(receiver: Receiver) -> None:
     webhook = make_webhook("slack")
     old = fail(webhook)
