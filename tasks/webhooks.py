@@ -1,7 +1,7 @@
 """Events and deliveries as tasks: fan out, send, and sweep up what was left behind. On the queue `webhooks`."""
 
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import Any
 
 from celery import Task, shared_task
@@ -12,7 +12,7 @@ from kombu.exceptions import OperationalError as BrokerAway
 from scanner.models import Delivery, Event, Webhook
 from scanner.webhooks import delivering, digests, events, log
 from scanner.webhooks import fan_out as fanning_out
-from scanner.webhooks.channels import CHANNELS
+from scanner.webhooks.channels import channel
 from scanner.webhooks.interface import DirectChannel
 
 BATCH = 25  # deliveries that one task sends at once
@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 @shared_task(bind=True, ignore_result=True, soft_time_limit=150, time_limit=180)
 def fan_out(self: Task, event_ids: list[str]) -> None:
     """Turn events into deliveries, hand on those that are due, and send the first of them here."""
-    due = [pk for event_id in event_ids for pk in fanning_out.fan_out(event_id)]
+    due = [row for event_id in event_ids for row in fanning_out.fan_out(event_id)]
     first, *others = in_batches(due) or [[]]
     for batch in others:
         hint(send, batch)
@@ -74,7 +74,7 @@ def prune_log() -> dict[str, int]:
 def send_again(event: Event, webhook: Webhook, body: str = "") -> Delivery:
     """Send an event by hand, with the same id, as a new delivery. `body`: exactly what was sent before."""
     delivery = Delivery.objects.again(event, webhook, body)
-    transaction.on_commit(lambda: hand_on([delivery.pk]))
+    transaction.on_commit(lambda: hand_on([(delivery.pk, webhook.kind)]))
     return delivery
 
 
@@ -91,17 +91,21 @@ def tell(event_ids: list[str]) -> None:
         hint(fan_out, event_ids)
 
 
-def hand_on(delivery_ids: Collection[int]) -> None:
-    for batch in in_batches(delivery_ids):
+def hand_on(deliveries: Iterable[tuple[int, str]]) -> None:
+    for batch in in_batches(deliveries):
         hint(send, batch)
 
 
-def in_batches(delivery_ids: Collection[int]) -> list[list[int]]:
-    """What one task sends: deliveries of channels that wait for nobody together, and each that blocks alone."""
-    blocking = [each.kind for each in CHANNELS if isinstance(each, DirectChannel)]
-    alone = set(Delivery.objects.filter(pk__in=delivery_ids, webhook__kind__in=blocking).values_list("pk", flat=True))
-    together = [pk for pk in delivery_ids if pk not in alone]
-    return [*(together[at : at + BATCH] for at in range(0, len(together), BATCH)), *([pk] for pk in alone)]
+def in_batches(deliveries: Iterable[tuple[int, str]]) -> list[list[int]]:
+    """What one task sends, of ids and kinds: those that wait for nobody together, and each that blocks alone."""
+    together: list[int] = []
+    alone: list[list[int]] = []
+    for pk, kind in deliveries:
+        if isinstance(channel(kind), DirectChannel):
+            alone.append([pk])
+        else:
+            together.append(pk)
+    return [*(together[at : at + BATCH] for at in range(0, len(together), BATCH)), *alone]
 
 
 def hint(task: Any, ids: Collection[Any]) -> None:

@@ -24,10 +24,11 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
         waiting = self.filter(state=Delivery.State.PENDING, next_attempt_at__lte=now)
         return waiting.filter(Q(trigger=Delivery.Trigger.MANUAL) | ~(resting | stopped))
 
-    def fairly(self, limit: int) -> list[int]:
-        """The ids of up to `limit` of them, and of each webhook no more than may be under way at once."""
+    def fairly(self, limit: int) -> list[tuple[int, str]]:
+        """The id and the kind of up to `limit` of them, and of each webhook no more than may be under way at once."""
         turn = Window(RowNumber(), partition_by="webhook", order_by=("next_attempt_at", "pk"))
-        return list(self.annotate(turn=turn).filter(turn__lte=IN_FLIGHT).values_list("pk", flat=True)[:limit])
+        fair = self.annotate(turn=turn).filter(turn__lte=IN_FLIGHT)
+        return list(fair.values_list("pk", "webhook__kind")[:limit])
 
     def free_expired(self) -> int:
         """What a process claimed that died before it could say what came of it waits again."""

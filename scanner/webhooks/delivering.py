@@ -122,13 +122,11 @@ def take(ids: Collection[int], claim: str, again: bool = False) -> list[Delivery
     """Claim what is due, as far as each webhook's limits allow; the rest stays for the sweep."""
     with transaction.atomic():
         rows = Delivery.objects.filter(pk__in=ids)
-        candidates = list(rows.due().order_by("next_attempt_at", "pk"))
+        # with their webhooks, in one order, so that two processes do not wait for each other
+        locked = rows.select_related("webhook").select_for_update(of=("self", "webhook"))
+        candidates = list(locked.due().order_by("webhook", "next_attempt_at", "pk"))
         if again:
-            candidates += rows.filter(state=State.SENDING, claim=claim)
-        # locked in one order, so that two processes do not wait for each other
-        hooks = Webhook.objects.select_for_update().order_by("pk").in_bulk({row.webhook_id for row in candidates})
-        for row in candidates:
-            row.webhook = hooks[row.webhook_id]
+            candidates += locked.filter(state=State.SENDING, claim=claim)
         chosen = [row for row in within_limits(candidates) if not given_up(row)]
         claimed = {"state": State.SENDING, "claim": claim, "lease_until": timezone.now() + LEASE, "reason": ""}
         Delivery.objects.filter(pk__in=[row.pk for row in chosen]).update(**claimed, attempts=F("attempts") + 1)

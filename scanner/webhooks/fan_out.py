@@ -25,9 +25,9 @@ class Past:
     last_sent: dict[int, datetime] = field(default_factory=dict)
 
 
-def fan_out(event_id: str) -> list[int]:
-    """Write an event's deliveries, once. Answers the ids of those that are due now."""
-    event = Event.objects.waiting().select_related("scan").filter(pk=event_id).first()
+def fan_out(event_id: str) -> list[tuple[int, str]]:
+    """Write an event's deliveries, once. Answers those that are due now: the id, and the kind of the webhook."""
+    event = Event.objects.waiting().filter(pk=event_id).first()
     if event is None:
         return []
     deliveries = decide_all(event)  # before the transaction: an expensive filter must not hold a lock
@@ -36,7 +36,7 @@ def fan_out(event_id: str) -> list[int]:
             return []  # another process was faster
         Delivery.objects.bulk_create(deliveries)
     now = timezone.now()
-    return [row.pk for row in deliveries if row.next_attempt_at and row.next_attempt_at <= now]
+    return [(row.pk, row.webhook.kind) for row in deliveries if row.next_attempt_at and row.next_attempt_at <= now]
 
 
 def decide_all(event: Event) -> list[Delivery]:

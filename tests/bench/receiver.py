@@ -1,4 +1,4 @@
-"""A receiver of webhooks in a process of its own: `python -m tests.bench.receiver PORT`. GET answers what has come.
+"""A receiver of webhooks in a process of its own: `python -m tests.bench.receiver PORT`. GET /N: all but the first N.
 
 One line a delivery: its webhook-id, its path, and when it had come whole, in seconds of the monotonic clock, which all
 processes of a machine share.
@@ -20,7 +20,7 @@ async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
             await reader.readexactly(int(headers.get("content-length", 0)))
             method, path, _ = lines[0].split(" ")
             if method == "GET":
-                body = "\n".join(came).encode()
+                body = "\n".join(came[int(path.strip("/") or 0) :]).encode()
                 writer.write(f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
             else:
                 came.append(f"{headers['webhook-id']} {path} {time.monotonic()}")

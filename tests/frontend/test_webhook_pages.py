@@ -47,7 +47,8 @@ def receiver() -> Iterator[Receiver]:
 
 def sent(webhook: Webhook) -> Delivery:
     scan = make_scan(report=make_report(make_update()))
-    delivering.send(fan_out.fan_out(Event.objects.get(scan=scan, type=events.SCAN_COMPLETED).pk), "task-1")
+    due = fan_out.fan_out(Event.objects.get(scan=scan, type=events.SCAN_COMPLETED).pk)
+    delivering.send([pk for pk, _ in due], "task-1")
     return webhook.deliveries.get(event__scan=scan)
 
 

@@ -33,7 +33,7 @@ def owe(count: int = 1, host: str = "web-1", **report: Any) -> list[int]:
     ids: list[int] = []
     for _ in range(count):
         scan = make_scan(make_host(host), report=make_report(make_update()))
-        ids += fan_out.fan_out(Event.objects.get(scan=scan, type=events.SCAN_COMPLETED).pk)
+        ids += [pk for pk, _ in fan_out.fan_out(Event.objects.get(scan=scan, type=events.SCAN_COMPLETED).pk)]
     return ids
 
 
@@ -152,7 +152,7 @@ def test_ten_failures_in_a_row_open_the_breaker_and_a_probe_closes_it(receiver: 
     webhook.target = {"url": receiver.url}
     webhook.open_until = timezone.now()
     webhook.save()
-    due = Delivery.objects.due().fairly(100)
+    due = [pk for pk, _ in Delivery.objects.due().fairly(100)]
     assert len(due) == 3
     assert len(delivering.send(due, "task-2")) == 1, "one probe"
     webhook.refresh_from_db()
