@@ -30,10 +30,12 @@ SCAN = ("scan_system_packages", "--save")
 SETUP = "setup_package_scanner_schedule"
 
 # The settings in .env.example, a test sees to it. Secrets stand in no unit, crontab, process list or terminal.
-SECRETS = ("SECRET_KEY", "DATABASE_URL", "DATABASE_PASSWORD", "REDIS_URL")
+SECRETS = ("SECRET_KEY", "SECRET_KEY_FALLBACKS", "DATABASE_URL", "DATABASE_PASSWORD", "REDIS_URL", "EMAIL_URL")
 SETTINGS = (
     *("SCANNER_DATA", "HOST", "PORT", "PUBLIC_URL", "TRUST_PROXY", "ALLOWED_HOSTS"),
     *("SCAN_HOST", "SCAN_TIME_LIMIT", "SCAN_QUEUE_LIMIT", "SCAN_REFRESH", "METADATA_MAX_AGE_DAYS", "ARCH_TRACKER"),
+    *("FEEDS", *(f"FEED_{name}" for name in ("DEBIAN", "UBUNTU", "ALMA", "ROCKY", "REDHAT", "SUSE", "KEV", "EPSS"))),
+    *("WEBHOOK_ALLOWED_NETWORKS", "WEBHOOK_CA_FILE", "WEBHOOK_LOG_DAYS", "WEBHOOK_LOG_BODY_DAYS", "EMAIL_FROM"),
     *(f"{name}_FILE" for name in SECRETS),
     *("TIME_ZONE", "LOG_LEVEL", "DEBUG"),
 )
