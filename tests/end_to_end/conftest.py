@@ -1,4 +1,4 @@
-"""Fixtures for tests on the whole stack. Each worker of pytest-xdist has one; a file of tests stays on one worker."""
+"""Fixtures for tests on the whole stack. Each worker of pytest-xdist that runs some of them has one."""
 
 import os
 import shutil

@@ -110,7 +110,7 @@ def test_receivers_refuse_a_changed_body_and_an_altered_signature(verifier: type
     sent = request(secret)
     headers = dict(sent.headers)
     signature = headers["webhook-signature"]
-    altered = signature[:-2] + ("A" if signature[-2] != "A" else "B") + "="
+    altered = "v1," + ("A" if signature[3] != "A" else "B") + signature[4:]  # the last one's low bits mean nothing
     for body, given in (
         (sent.body.replace(b"web-1", b"web-2"), signature),
         (sent.body + b" ", signature),
