@@ -20,6 +20,9 @@ ADDRESS_HINTS = {
 }
 
 
+NO_HEADERS = "-"
+
+
 class WebhookForm(forms.Form):
     name = forms.CharField(max_length=100, help_text="What it is for, such as: on-call, production.")
     url = forms.CharField(required=False, max_length=2048)
@@ -27,7 +30,7 @@ class WebhookForm(forms.Form):
         required=False,
         widget=forms.Textarea({"rows": 2, "placeholder": "Authorization: Bearer …"}),
         label="Headers of your own",
-        help_text="One a line. Their values are never shown again.",
+        help_text="One a line. They are never shown again: an empty field keeps them, a single - removes them.",
     )
     recipients = forms.CharField(
         required=False,
@@ -75,7 +78,9 @@ class WebhookForm(forms.Form):
     def wishes(self) -> dict[str, Any]:
         """The cleaned values, as editing takes them."""
         wishes = dict(self.cleaned_data)
-        if "headers" in wishes:
+        if not wishes.get("headers", NO_HEADERS):
+            del wishes["headers"]  # those that are kept are not shown: an empty field leaves them as they are
+        elif "headers" in wishes:
             wishes["headers"] = read_headers(wishes["headers"])
         if "recipients" in wishes:
             wishes["recipients"] = [each for each in wishes["recipients"].replace(",", " ").split() if each]
@@ -84,7 +89,7 @@ class WebhookForm(forms.Form):
     def clean_headers(self) -> str:
         text: str = self.cleaned_data["headers"]
         for line in text.splitlines():
-            if line.strip() and ":" not in line:
+            if line.strip() not in ("", NO_HEADERS) and ":" not in line:
                 raise forms.ValidationError("One header a line, with a colon: Authorization: Bearer …")
         return text
 
@@ -95,7 +100,7 @@ class WebhookForm(forms.Form):
 
 def read_headers(text: str) -> dict[str, str]:
     """From lines like "Authorization: Bearer …"."""
-    pairs = (line.partition(":") for line in text.splitlines() if line.strip())
+    pairs = (line.partition(":") for line in text.splitlines() if line.strip() not in ("", NO_HEADERS))
     return {name.strip(): value.strip() for name, _, value in pairs}
 
 

@@ -109,7 +109,7 @@ def apply(webhook: Webhook, wishes: Mapping[str, Any]) -> None:
 def wished_target(webhook: Webhook, wishes: Mapping[str, Any]) -> dict[str, Any]:
     """What was there, with what is wished for; an address that is left empty stays as it is."""
     before = webhook.target if webhook.sealed_target else {}
-    wished = {name: wishes[name] for name in webhook.channel.takes if wishes.get(name) not in (None, "")}
+    wished = {name: wishes[name] for name in webhook.channel.takes if wishes.get(name) not in (None, "", [])}
     return {**before, **wished}
 
 

@@ -104,6 +104,20 @@ def test_an_edit_keeps_the_address_and_never_shows_it(manager: Client) -> None:
     assert webhook.target["url"] == "https://hooks.slack.com/services/T0/B0/verysecret"
 
 
+def test_headers_stay_until_they_are_removed(manager: Client) -> None:
+    webhook = make_webhook(headers={"Authorization": "Bearer hunter2"})
+    edit = f"{webhook.get_absolute_url()}edit/"
+    assert "hunter2" not in manager.get(edit).content.decode()
+    for typed, kept in (
+        ("", {"Authorization": "Bearer hunter2"}),
+        ("X-Team: ops", {"X-Team": "ops"}),
+        ("-", {}),
+    ):
+        assert manager.post(edit, FORM | {"headers": typed}).status_code == 302
+        webhook.refresh_from_db()
+        assert webhook.target["headers"] == kept
+
+
 def test_the_editor_says_what_the_filter_would_have_done(manager: Client) -> None:
     for number in (3, 11, 12):
         make_scan(report=make_report(*(make_update(f"lib{n}") for n in range(number))))
