@@ -109,13 +109,14 @@ def match(items: Iterable[Item], rows: Iterable[Row], distribution: str) -> Iter
     for row in rows:
         by_name[row.name].append(row)
     for item in items:
+        modular = bool(item.module or MODULAR.search(item.version))
         found: list[tuple[Row, bytes]] = []
         for name, version in looked_up(item, kinds):
             try:
                 version_key = key(version)
             except ValueError:  # no version that this package manager would take
                 continue
-            found += [(row, version_key) for row in by_name.get(name, ()) if concerns(row, item)]
+            found += [(row, version_key) for row in by_name.get(name, ()) if concerns(row, item, modular)]
         yield from findings_of(item, found, distribution)
 
 
@@ -129,15 +130,15 @@ def looked_up(item: Item, kinds: Sequence[NameKind]) -> Iterator[tuple[str, str]
             yield source, item.source_version or BINARY_REBUILD.sub("", item.version)
 
 
-def concerns(row: Row, item: Item) -> bool:
+def concerns(row: Row, item: Item, modular: bool) -> bool:
     """Whether they can be about the same package: architecture, and module stream or none on both sides."""
     if row.architecture and item.architecture and row.architecture != item.architecture:
         return False
     if not row.module:
-        return not (item.module or MODULAR.search(item.version))
+        return not modular
     if item.module:
         return row.module == item.module
-    return bool(MODULAR.search(item.version)) and same_stream(row.fixed_version, item.version)
+    return modular and same_stream(row.fixed_version, item.version)
 
 
 def same_stream(fixed: str, installed: str) -> bool:
@@ -148,8 +149,12 @@ def same_stream(fixed: str, installed: str) -> bool:
 def findings_of(item: Item, rows: Sequence[tuple[Row, bytes]], distribution: str) -> Iterator[Finding]:
     """One for each CVE: what the worst of its rows says, fixed by the last of their fixes."""
     by_advisory: dict[tuple[str, str], list[tuple[Row, bytes]]] = defaultdict(list)
+    vulnerable = {(row.advisory, row.distribution) for row, key in rows if is_vulnerable(row, key)}
+    if not vulnerable:
+        return
     for row, key in rows:
-        by_advisory[row.advisory, row.distribution].append((row, key))
+        if (row.advisory, row.distribution) in vulnerable:
+            by_advisory[row.advisory, row.distribution].append((row, key))
     by_cve: dict[str, Finding] = {}
     newest: dict[str, bytes] = {}
     for several in by_advisory.values():
