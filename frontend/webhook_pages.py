@@ -186,7 +186,7 @@ def pointer(source: str, problem: filters.Problem) -> tuple[str, str, str]:
 @managers_only
 def test(request: HttpRequest) -> HttpResponse:
     """Send a real message by what the form says now, saved or not, and show it whole."""
-    stored = Webhook.objects.filter(pk=request.POST.get("webhook") or 0).first()
+    stored = Webhook.objects.filter(pk=chosen_id(request)).first()
     kind = stored.kind if stored else request.POST.get("kind", "")
     if kind not in Webhook.Kind.values:
         return render(request, "404.html", status=404)
@@ -199,6 +199,12 @@ def test(request: HttpRequest) -> HttpResponse:
         except editing.Refused as error:
             problems = error.problems
     return test_result(request, draft, problems)
+
+
+def chosen_id(request: HttpRequest) -> int:
+    """The webhook that a form names; 0, which none has, where it names none."""
+    text = request.POST.get("webhook", "")
+    return int(text) if text.isascii() and text.isdecimal() else 0
 
 
 @require_POST
@@ -275,7 +281,7 @@ def event(request: HttpRequest, pk: str) -> HttpResponse:
 def replay(request: HttpRequest, pk: str) -> HttpResponse:
     """Send an event to a webhook by hand, whatever its filter says."""
     shown = get_object_or_404(Event, pk=pk)
-    chosen = get_object_or_404(Webhook, pk=request.POST.get("webhook") or 0)
+    chosen = get_object_or_404(Webhook, pk=chosen_id(request))
     again = tasks.send_again(shown, chosen)
     messages.success(request, f"It is being sent to {chosen}.")
     return redirect(again)

@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from scanner.webhooks.channels import channel
 from scanner.webhooks.interface import Channel
-from scanner.webhooks.sealing import seal, unseal
+from scanner.webhooks.sealing import CannotUnseal, seal, unseal
 
 ROTATION_OVERLAP = timedelta(hours=24)  # for which the secret before still signs, too
 DIGEST_TIME = time(8)  # when daily and weekly digests are sent, in TIME_ZONE; weekly ones on a Monday
@@ -138,7 +138,10 @@ class Webhook(models.Model):
 
     def rotate_secret(self, secret: str) -> None:
         """Take a new secret; the one before signs as well for 24 h, so that the receiver can change in its own time."""
-        self.sealed_previous_secret = self.sealed_secret
+        try:
+            self.sealed_previous_secret = seal(self.secret)
+        except CannotUnseal:  # SECRET_KEY has changed: nothing can be signed with the one before
+            self.sealed_previous_secret = ""
         self.previous_secret_expires_at = timezone.now() + ROTATION_OVERLAP
         self.secret = secret
         self.save(update_fields=["sealed_secret", "sealed_previous_secret", "previous_secret_expires_at", "updated_at"])

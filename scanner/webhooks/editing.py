@@ -12,6 +12,7 @@ from scanner.webhooks import filters
 from scanner.webhooks.channels import channel
 from scanner.webhooks.events import EVENT_TYPES
 from scanner.webhooks.interface import BadTarget
+from scanner.webhooks.sealing import CannotUnseal
 from scanner.webhooks.standard import new_secret
 
 PER_USER = 50  # webhooks
@@ -91,7 +92,7 @@ def rotate_secret(webhook: Webhook) -> str:
 
 def apply(webhook: Webhook, wishes: Mapping[str, Any]) -> None:
     """Check the wishes, and put them into the row; it is not saved. What is not wished for stays. Raises Refused."""
-    problems = [*plain_problems(wishes), *filter_problems(wishes.get("filter", ""))]
+    problems = [*plain_problems(webhook, wishes), *filter_problems(wishes.get("filter", ""))]
     target = wished_target(webhook, wishes)
     try:
         clean = webhook.channel.clean(target, settings.WEBHOOK_ALLOWED_NETWORKS)
@@ -108,19 +109,25 @@ def apply(webhook: Webhook, wishes: Mapping[str, Any]) -> None:
 
 def wished_target(webhook: Webhook, wishes: Mapping[str, Any]) -> dict[str, Any]:
     """What was there, with what is wished for; an address that is left empty stays as it is."""
-    before = webhook.target if webhook.sealed_target else {}
+    try:
+        before = webhook.target
+    except CannotUnseal:  # SECRET_KEY has changed: it has to be entered again
+        before = {}
     wished = {name: wishes[name] for name in webhook.channel.takes if wishes.get(name) not in (None, "", [])}
     return {**before, **wished}
 
 
-def plain_problems(wishes: Mapping[str, Any]) -> list[Problem]:
+def plain_problems(webhook: Webhook, wishes: Mapping[str, Any]) -> list[Problem]:
     problems = []
+    if not str(wishes.get("name", "")).isprintable():
+        problems.append(Problem("name", "The name has a character that cannot be shown: take it out."))
     if "name" in wishes and not str(wishes["name"]).strip():
         problems.append(Problem("name", "Give it a name that tells you what it is for."))
     if unknown := [name for name in wishes.get("events", ()) if name not in dict(EVENT_TYPES)]:
         known = ", ".join(dict(EVENT_TYPES))
         problems.append(Problem("events", f"There is no event {unknown[0]!r}. Known are {known}."))
-    if (wishes.get("quiet_from") is None) != (wishes.get("quiet_to") is None):
+    quiet = [wishes.get(name, getattr(webhook, name)) for name in ("quiet_from", "quiet_to")]
+    if quiet.count(None) == 1:
         problems.append(Problem("quiet_to", "Quiet hours need a beginning and an end."))
     repeat, rate = wishes.get("repeat_hours"), wishes.get("rate_per_minute", 1)
     if repeat is not None and not 1 <= repeat <= LONGEST_REPEAT:

@@ -118,6 +118,27 @@ def test_headers_stay_until_they_are_removed(manager: Client) -> None:
         assert webhook.target["headers"] == kept
 
 
+def test_after_the_secret_key_has_changed_address_and_secret_can_be_entered_again(
+    manager: Client, receiver: Receiver, settings: Any
+) -> None:
+    webhook = make_webhook()
+    settings.SECRET_KEY = "another key"
+    manager.force_login(make_user("boss", webhooks=True))
+    edit = f"{webhook.get_absolute_url()}edit/"
+    assert manager.post(edit, FORM).status_code == 422
+    assert manager.post(edit, FORM | {"url": receiver.url}).status_code == 302
+    manager.post(f"{webhook.get_absolute_url()}rotate/")
+    assert sent(webhook).state == "filtered"
+    assert "Delivered." in manager.post(f"{webhook.get_absolute_url()}test/").content.decode()
+
+
+def test_a_webhook_that_is_none_is_404(manager: Client) -> None:
+    make_scan()
+    for chosen in ("", "abc", "²", "9" * 30):
+        assert manager.post(f"{Event.objects.get().get_absolute_url()}replay/", {"webhook": chosen}).status_code == 404
+        assert manager.post(TRY, {"webhook": chosen}).status_code == 404
+
+
 def test_the_editor_says_what_the_filter_would_have_done(manager: Client) -> None:
     for number in (3, 11, 12):
         make_scan(report=make_report(*(make_update(f"lib{n}") for n in range(number))))

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from datetime import time
 from typing import Any
 
 import pytest
@@ -98,6 +99,7 @@ def test_a_filter_that_does_not_compile_says_where(api: Api) -> None:
         ({"url": ""}, "url"),
         ({"name": ""}, "name"),
         ({"name": "n" * 101}, "name"),
+        ({"name": "null\0"}, "name"),
         ({"kind": "pigeon"}, "kind"),
         ({"events": ["security.nonsense"]}, "events"),
         ({"headers": {"webhook-signature": "v1,forged"}}, "headers"),
@@ -161,6 +163,14 @@ def test_a_change_touches_what_it_names_and_the_address_stays(api: Api) -> None:
     assert (replaced["name"], replaced["filter"], replaced["trigger"]) == ("anew", "", "every")
     webhook.refresh_from_db()
     assert webhook.target["url"].endswith("verysecret")
+
+
+def test_quiet_hours_are_judged_with_what_is_there(api: Api) -> None:
+    webhook = make_webhook(quiet_from=time(22), quiet_to=time(7))
+    address = f"{HOOKS}/{webhook.pk}"
+    assert api("PATCH", address, {"quiet_from": "23:00"}).json()["quiet_to"] == "07:00:00"
+    assert api("PATCH", address, {"quiet_from": None}).status_code == 422
+    assert api("PATCH", address, {"quiet_from": None, "quiet_to": None}).json()["quiet_from"] is None
 
 
 def test_a_test_answers_what_came_of_it(api: Api, receiver: Receiver) -> None:
