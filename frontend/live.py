@@ -22,7 +22,8 @@ TRY_AGAIN_LATER = 1013  # the broker is away; the page polls meanwhile
 
 
 class LiveScans(AsyncJsonWebsocketConsumer):
-    """Server to client: {"type": "snapshot", "at", "scans"}, {"type": "scan", "scan"}, {"type": "beat"}."""
+    """Server to client: {"type": "snapshot", "at", "scans"}, {"type": "scan", "scan"}, {"type": "feed", "feed"},
+    {"type": "beat"}."""
 
     async def connect(self) -> None:
         user = self.scope.get("user")
@@ -50,6 +51,9 @@ class LiveScans(AsyncJsonWebsocketConsumer):
 
     async def scan_changed(self, event: dict[str, Any]) -> None:
         await self.send_json({"type": "scan", "scan": event["scan"]})
+
+    async def feed_changed(self, event: dict[str, Any]) -> None:
+        await self.send_json({"type": "feed", "feed": event["feed"]})
 
     async def keep_beating(self) -> None:
         while True:

@@ -59,8 +59,10 @@ def file_that_is_there(path: str) -> None:
 
 
 def known_feeds(names: list[str]) -> None:
+    if names == ["auto"]:
+        return
     if unknown := [name for name in names if name not in FEED_SOURCES]:
-        raise ValidationError(f"there is no feed {unknown[0]!r}; known are {', '.join(FEED_SOURCES)}")
+        raise ValidationError(f"there is no feed {unknown[0]!r}; known are {', '.join(FEED_SOURCES)}, or auto alone")
 
 
 def queue_name(name: str) -> None:
@@ -167,6 +169,7 @@ try:
     SCAN_QUEUE_LIMIT = env.int("SCAN_QUEUE_LIMIT", 900, validate=validate.Range(min=10))  # seconds
     SCAN_REFRESH = env.bool("SCAN_REFRESH", True)
     METADATA_MAX_AGE_DAYS = env.int("METADATA_MAX_AGE_DAYS", 7, validate=validate.Range(min=1))
+    SECURITY_TARGET_HOURS = env.int("SECURITY_TARGET_HOURS", 48, validate=validate.Range(min=1))
     ARCH_TRACKER = env.str("ARCH_TRACKER", "", validate=address_or_file)  # package_managers.arch_tracker reads it, too
 
     # --- vulnerabilities ------------------------------------------------------------------------
@@ -181,7 +184,7 @@ try:
         "kev": env.str("FEED_KEV", "", validate=address_or_file),
         "epss": env.str("FEED_EPSS", "", validate=address_or_file),
     }
-    FEEDS: list[str] = env.list("FEEDS", [], validate=known_feeds)
+    FEEDS: list[str] = env.list("FEEDS", ["auto"], validate=known_feeds)  # auto: those that some host needs
 
     # --- webhooks -------------------------------------------------------------------------------
     WEBHOOK_ALLOWED_NETWORKS = networks(env.list("WEBHOOK_ALLOWED_NETWORKS", []))
@@ -355,6 +358,11 @@ CELERY_BEAT_SCHEDULE = {
         "task": "tasks.vulnerabilities.refresh_feeds",
         "schedule": 6 * 3600.0,
         "options": {"expires": 3600},
+    },
+    "match what a feed's refresh overtook": {
+        "task": "tasks.vulnerabilities.catch_up",
+        "schedule": 300.0,
+        "options": {"expires": 300},
     },
     "prune the delivery log": {"task": "tasks.webhooks.prune_log", "schedule": 86400.0, "options": {"expires": 3600}},
 }

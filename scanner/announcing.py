@@ -1,7 +1,8 @@
-"""Tells open dashboards that a scan has changed. A hint, best effort: the row is saved before, and stays the truth."""
+"""Tells open pages that a scan or a feed has changed. A hint, best effort: the saved row is the truth."""
 
 import asyncio
 import logging
+import time
 
 from asgiref.sync import async_to_sync
 from channels.layers import get_channel_layer
@@ -11,15 +12,32 @@ from scanner.models import Scan
 
 GROUP = "scans"
 PATIENCE = 2  # seconds; a broker that is down or frozen must not hold up a scan
+NEWS = 0.5  # seconds between two messages about one and the same step of a feed
+
+told: dict[str, tuple[str, float]] = {}  # by feed: the last step, and when it was told
 
 logger = logging.getLogger(__name__)
 
 
 def announce(scan: Scan) -> None:
+    tell({"type": "scan.changed", "scan": summary(scan)})
+
+
+def announce_feed(name: str, step: str, done: int, total: int | None) -> None:
+    """How far a feed's refresh is; an empty step says that it has ended."""
+    now = time.monotonic()
+    last_step, last_at = told.get(name, ("", 0.0))
+    if step == last_step and now - last_at < NEWS:
+        return
+    told[name] = (step, now)
+    tell({"type": "feed.changed", "feed": {"name": name, "step": step, "done": done, "total": total}})
+
+
+def tell(message: dict[str, object]) -> None:
     try:
-        async_to_sync(send)({"type": "scan.changed", "scan": summary(scan)})
-    except Exception as error:  # whatever is wrong with the broker, the scan goes on
-        logger.debug("nobody was told of %s: %s", scan, error)
+        async_to_sync(send)(message)
+    except Exception as error:  # whatever is wrong with the broker, the work goes on
+        logger.debug("nobody was told: %s", error)
 
 
 async def send(message: dict[str, object]) -> None:

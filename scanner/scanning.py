@@ -6,7 +6,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import replace
@@ -18,11 +18,12 @@ from django.db import InterfaceError, OperationalError, close_old_connections, t
 from django.utils import timezone
 
 from scanner.announcing import announce
-from scanner.models import OpenUpdate, Scan, Snapshot
-from scanner.package_managers import detect
+from scanner.models import Host, OpenUpdate, Scan, Snapshot
+from scanner.package_managers import detect, release_of
 from scanner.package_managers.command import TICK, CommandError, Runner
-from scanner.package_managers.interface import Gap, PackageManagerError, Report
+from scanner.package_managers.interface import Findings, Gap, Installed, PackageManagerError, Report
 from scanner.package_managers.restarts import restarts
+from scanner.vulnerabilities.findings import look_up, tally
 from scanner.webhooks import events
 
 STEPS = (  # what is being done, and the percentage at which it begins
@@ -116,13 +117,22 @@ def examine(scan: Scan, step: StepTaken, watch: Callable[[], None]) -> Report:
                 raise replace(error, message=" ".join([*(gap.text for gap in refresh_gaps), error.message])) from error
     return Report(
         found.name,
-        tuple(packages),
+        tuple(with_origins(packages, findings)),
         findings,
         (*refresh_gaps, *findings.gaps),
         findings.notes,
         restarting.result(),
         manager.dependencies,
+        release_of(root)[:40],
+        "" if root else os.uname().release,
     )
+
+
+def with_origins(packages: Iterable[Installed], findings: Findings) -> Iterator[Installed]:
+    """The packages, with what only the package lists tell of where they come from."""
+    for package in packages:
+        origin = findings.third_party.get((package.name, package.architecture))
+        yield replace(package, third_party=origin) if origin else package
 
 
 @contextmanager
@@ -151,6 +161,8 @@ def counts(report: Report) -> dict[str, object]:
     return {
         "state": Scan.State.PARTIAL if report.gaps else Scan.State.COMPLETED,
         "package_manager": report.package_manager,
+        "distribution": report.distribution,
+        "kernel": report.kernel,
         "gaps": [gap.text for gap in report.gaps],
         "notes": list(report.notes),
         "metadata_date": report.findings.metadata_date,
@@ -172,9 +184,12 @@ def counts(report: Report) -> dict[str, object]:
 def store(scan: Scan, report: Report) -> None:
     """Snapshot, counts, state and events in one transaction: who sees the state sees all of it."""
     with transaction.atomic():
-        snapshot = Snapshot.objects.keep(report)
+        snapshot = Snapshot.objects.keep(report, look_up)
         if not scan.change(scan.still_mine(), snapshot=snapshot, **counts(report)):
             raise ClaimLost
+        Host.objects.filter(pk=scan.host_id).update(current=scan)
+        if snapshot.package_set.tally is None:
+            tally([snapshot.package_set])
         changes = OpenUpdate.objects.follow(scan, report.installable)
         events.owe_for_result(scan, changes, report.installable)
 

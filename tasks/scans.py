@@ -10,6 +10,7 @@ from kombu.exceptions import OperationalError as BrokerAway
 from scanner import scanning
 from scanner.announcing import announce
 from scanner.models import Host, Scan
+from tasks.vulnerabilities import read_missing_feeds
 from tasks.webhooks import tell_of_scan
 
 
@@ -23,6 +24,7 @@ def run_scan(self: Task, scan_id: int) -> dict[str, Any]:
     scan = Scan.objects.select_related("host").get(pk=scan_id)
     scanning.run(scan, redelivered=bool(self.request.delivery_info.get("redelivered")))
     tell_of_scan(scan.pk)
+    read_missing_feeds(scan)
     return {"scan": scan.pk, "state": scan.state}
 
 

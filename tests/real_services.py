@@ -166,6 +166,7 @@ def choose_addresses(folder: Path) -> None:
             services.append(server)
     os.environ["SCANNER_DATA"] = str(folder / "data")
     os.environ["SECRET_KEY"] = "tests only " * 6
+    os.environ["FEEDS"] = ""  # nothing is fetched from its publisher
 
 
 def choose_own_part(worker: str) -> None:

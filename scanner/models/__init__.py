@@ -1,8 +1,10 @@
 """What is kept. One subject a file."""
 
+from scanner.models.accepted_risk import AcceptedRisk
 from scanner.models.access import ApiToken, SignInLink
 from scanner.models.delivery import Attempt, Delivery
 from scanner.models.event import Event
+from scanner.models.finding import Finding, PackageVersion
 from scanner.models.host import Host, Tag
 from scanner.models.scan import OpenUpdate, Scan
 from scanner.models.snapshot import Package, PackageSet, Snapshot, Update
@@ -10,6 +12,7 @@ from scanner.models.vulnerability import AffectedPackage, ExploitScore, Feed, Kn
 from scanner.models.webhook import Webhook
 
 __all__ = [
+    "AcceptedRisk",
     "AffectedPackage",
     "ApiToken",
     "Attempt",
@@ -17,11 +20,13 @@ __all__ = [
     "Event",
     "ExploitScore",
     "Feed",
+    "Finding",
     "Host",
     "KnownExploited",
     "OpenUpdate",
     "Package",
     "PackageSet",
+    "PackageVersion",
     "Scan",
     "SignInLink",
     "Snapshot",

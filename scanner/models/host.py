@@ -46,6 +46,9 @@ class Host(models.Model):
         default=True, help_text="Whether periodic scans include it. They need a worker that consumes its queue."
     )
     tags = models.ManyToManyField(Tag, blank=True, related_name="hosts")
+    current = models.ForeignKey(
+        "Scan", on_delete=models.SET_NULL, null=True, editable=False, related_name="+", help_text="Newest with counts."
+    )
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 
     objects = HostQuerySet.as_manager()

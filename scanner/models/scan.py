@@ -8,7 +8,7 @@ from typing import Any
 
 from django.conf import settings
 from django.db import IntegrityError, models, transaction
-from django.db.models import F, Q
+from django.db.models import F, OuterRef, Q, Subquery
 from django.urls import reverse
 from django.utils import timezone
 
@@ -29,6 +29,12 @@ class ScanQuerySet(models.QuerySet["Scan"]):
 
     def with_counts(self) -> "ScanQuerySet":
         return self.filter(state__in=Scan.COUNTED)
+
+    def last_of_each_host(self) -> "dict[int, Scan]":
+        """By host: the scan that ended last, whatever came of it."""
+        ended = self.ended().filter(host=OuterRef("pk")).values("pk")[:1]
+        last = Host.objects.values_list(Subquery(ended), flat=True)
+        return {scan.host_id: scan for scan in self.filter(pk__in=last)}
 
     def outdated(self, at: datetime) -> "ScanQuerySet":
         """Those whose package lists are too old for a verdict at that time."""
@@ -98,6 +104,8 @@ class Scan(models.Model):
     detail = models.CharField(max_length=200, blank=True)
 
     # what came of it
+    distribution = models.CharField(max_length=40, blank=True, help_text="The release, as feeds name it: debian:12")
+    kernel = models.CharField(max_length=100, blank=True, help_text="That ran; empty for another root.")
     package_manager = models.CharField(max_length=20, blank=True)
     error = models.TextField(blank=True)
     next_step = models.TextField(blank=True)
@@ -257,6 +265,10 @@ class OpenUpdateQuerySet(models.QuerySet["OpenUpdate"]):
         self.filter(pk__in=[row.pk for row in gone]).delete()
         return Changes(appeared, gone)
 
+    def overdue(self, limit: timedelta) -> "OpenUpdateQuerySet":
+        """Those that have waited for longer, and of which no event has told that yet."""
+        return self.filter(since__lt=timezone.now() - limit, told_late_at=None)
+
     def oldest(self) -> "OpenUpdate | None":
         return self.order_by("since", "name").first()
 
@@ -268,6 +280,7 @@ class OpenUpdate(models.Model):
     name = models.CharField(max_length=255)
     architecture = models.CharField(max_length=32)
     since = models.DateTimeField()
+    told_late_at = models.DateTimeField(null=True, help_text="When an event said that it is late.")
     first_scan = models.ForeignKey(Scan, on_delete=models.SET_NULL, null=True, related_name="+")
 
     objects = OpenUpdateQuerySet.as_manager()

@@ -1,22 +1,80 @@
 """What a scan found, stored once per distinct content and found by its hash."""
 
 import hashlib
-import json
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
-from django.db import connection, models
+from django.db import models
 from django.utils import timezone
 
-from scanner.package_managers.interface import Dependencies, Installed, Report
+from scanner.models.finding import PackageVersion
+from scanner.models.host import Host
+from scanner.models.inserting import insert
+from scanner.package_managers.interface import Installed, Report
 from scanner.package_managers.interface import Update as FoundUpdate
 
 
+class LookedUp(NamedTuple):
+    """What is known of a package of a new set: the version that feeds know it by, or why nobody looks it up."""
+
+    package_version: int | None
+    skipped: str
+
+
+LookUp = Callable[[Report], Sequence[LookedUp]]
+"""For each package of a report; vulnerabilities.findings.look_up does it."""
+
+
+class PackageSetQuerySet(models.QuerySet["PackageSet"]):
+    def current(self) -> "PackageSetQuerySet":
+        """Those that a host's newest scan with counts has found."""
+        return self.filter(pk__in=Host.objects.exclude(current=None).values("current__snapshot__package_set"))
+
+    def keep(self, report: Report, look_up: LookUp) -> "PackageSet":
+        package_set, new = self.get_or_create(
+            hash=content_hash(report.distribution, report.kernel, report.packages),
+            defaults={"distribution": report.distribution, "kernel": report.kernel},
+        )
+        if new:
+            needs = report.dependencies()
+            insert(
+                Package,
+                (
+                    {
+                        "package_set": package_set.pk,
+                        "needs": needs.get((package.name, package.architecture), ()),
+                        "package_version": found.package_version,
+                        "skipped": found.skipped,
+                        **fields(package),
+                        "module": package.module[:100],  # these two are somebody else's words, of any length
+                        "third_party": package.third_party[:255],
+                    }
+                    for package, found in zip(report.packages, look_up(report), strict=True)
+                ),
+            )
+        return package_set
+
+
 class PackageSet(models.Model):
-    """The installed packages of a snapshot, apart from it: updates come daily, what is installed changes seldom."""
+    """The installed packages of a snapshot, apart from it: updates come daily, what is installed changes seldom.
+
+    The release and the running kernel belong to it, since the vulnerabilities depend on them.
+    """
 
     hash = models.CharField(max_length=64, unique=True)
+    distribution = models.CharField(max_length=40, blank=True, help_text="As feeds name it: debian:12")
+    kernel = models.CharField(max_length=100, blank=True, help_text="That runs; empty: unknown.")
+    tally = models.JSONField(
+        null=True, help_text="How many CVEs have which status, and are exploited; null: no feed tells."
+    )
     created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    objects = PackageSetQuerySet.as_manager()
+
+    @property
+    def known_exploited(self) -> int | None:
+        """How many of its CVEs are known to be exploited; None where no feed tells."""
+        return None if self.tally is None else self.tally.get("exploited", 0)
 
     def __str__(self) -> str:
         return self.hash[:12]
@@ -32,20 +90,30 @@ class Package(models.Model):
     source = models.CharField(max_length=255, blank=True)
     source_version = models.CharField(max_length=255, blank=True)
     held = models.BooleanField(default=False)
+    module = models.CharField(max_length=100, blank=True, help_text="Its module stream: perl:5.32")
+    third_party = models.CharField(max_length=255, blank=True, help_text="Where it comes from, if not the distribution")
     needs = models.JSONField(default=list, help_text="The installed packages that it depends on.")
+    package_version = models.ForeignKey(
+        PackageVersion, on_delete=models.SET_NULL, null=True, related_name="packages", help_text="As feeds know it."
+    )
+    skipped = models.CharField(max_length=400, blank=True, help_text="Why its vulnerabilities are not looked up.")
 
     class Meta:
         ordering = ["name", "architecture", "version"]
-        indexes = [models.Index(fields=["package_set", "name"])]
+        indexes = [
+            models.Index(fields=["package_set", "name"]),
+            models.Index(fields=["name"]),
+            models.Index(fields=["source"]),
+        ]
 
     def __str__(self) -> str:
         return f"{self.name} {self.version}"
 
 
 class SnapshotQuerySet(models.QuerySet["Snapshot"]):
-    def keep(self, report: Report) -> "Snapshot":
+    def keep(self, report: Report, look_up: LookUp) -> "Snapshot":
         """The snapshot of this content: the one there is, or a new one. Call it in a transaction."""
-        package_set = keep_packages(report.packages, report.dependencies)
+        package_set = PackageSet.objects.keep(report, look_up)
         updates = report.findings.updates
         snapshot, new = self.get_or_create(
             hash=content_hash(report.package_manager, package_set.hash, updates),
@@ -107,6 +175,8 @@ class Update(models.Model):
     held = models.BooleanField(default=False)
     blocked = models.CharField(max_length=20, null=True, blank=True)
     command = models.TextField(blank=True)
+    available_source_version = models.CharField(max_length=255, blank=True)
+    published = models.DateTimeField(null=True, help_text="When its newest security advisory was issued.")
 
     objects = UpdateQuerySet.as_manager()
 
@@ -116,48 +186,6 @@ class Update(models.Model):
 
     def __str__(self) -> str:
         return f"{self.name} {self.installed_version} -> {self.available_version}"
-
-
-def keep_packages(packages: Sequence[Installed], dependencies: Callable[[], Dependencies]) -> PackageSet:
-    package_set, new = PackageSet.objects.get_or_create(hash=content_hash(packages))
-    if new:
-        needs = dependencies()
-        insert(
-            Package,
-            (
-                {
-                    "package_set": package_set.pk,
-                    "needs": needs.get((package.name, package.architecture), ()),
-                    **fields(package),
-                }
-                for package in packages
-            ),
-        )
-    return package_set
-
-
-def insert(model: type[models.Model], rows: Iterable[dict[str, Any]]) -> None:
-    """Many rows with a value for every column: by COPY, or one prepared statement, nine times as fast as by the ORM."""
-    columns = {field.name: field for field in model._meta.concrete_fields if not isinstance(field, models.AutoField)}
-    quoted = connection.ops.quote_name
-    table, names = quoted(model._meta.db_table), ", ".join(quoted(str(field.column)) for field in columns.values())
-    with connection.cursor() as cursor:
-        if connection.vendor == "postgresql":
-            with cursor.copy(f"COPY {table} ({names}) FROM STDIN") as copy:
-                for row in rows:
-                    copy.write_row(
-                        [
-                            json.dumps(row[name]) if isinstance(field, models.JSONField) else row[name]
-                            for name, field in columns.items()
-                        ]
-                    )
-            return
-        prepared = [(name, field.get_db_prep_save) for name, field in columns.items()]
-        values = ", ".join(["%s"] * len(columns))
-        cursor.executemany(
-            f"INSERT INTO {table} ({names}) VALUES ({values})",  # noqa: S608 - names of our own models
-            [[prepare(row[name], connection) for name, prepare in prepared] for row in rows],
-        )
 
 
 def fields(value: Installed | FoundUpdate) -> dict[str, Any]:

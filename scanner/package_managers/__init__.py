@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from scanner.package_managers import os_release
 from scanner.package_managers.apt import Apt
 from scanner.package_managers.dnf import Dnf
 from scanner.package_managers.interface import PackageManager, PackageManagerError
@@ -21,7 +22,7 @@ def detect(root: Path | None = None, wanted: str = "") -> type[PackageManager]:
                 f"There is no package manager {wanted!r} here.", f"Choose from: {', '.join(NAMES)}."
             )
         return found
-    words = distribution(root or Path("/"))
+    words = os_release.words(os_release.read(root or Path("/")))
     with_database = [manager for manager in PACKAGE_MANAGERS if manager.has_database(root)]
     native = [manager for manager in with_database if manager.distributions & words]
     for manager in native + with_database:
@@ -33,23 +34,6 @@ def detect(root: Path | None = None, wanted: str = "") -> type[PackageManager]:
     )
 
 
-def distribution(root: Path) -> frozenset[str]:
-    """ID and ID_LIKE of /etc/os-release, or of /usr/lib/os-release; nothing where there is neither."""
-    for place in ("etc/os-release", "usr/lib/os-release"):
-        try:
-            text = (root / place).read_text(errors="replace")
-        except OSError:
-            continue
-        return parse_os_release(text)
-    return frozenset()
-
-
-def parse_os_release(text: str) -> frozenset[str]:
-    # ID_LIKE="rhel centos fedora"
-    pairs = (line.split("=", 1) for line in text.splitlines() if "=" in line and not line.lstrip().startswith("#"))
-    return frozenset(
-        word.strip("\"'").lower()
-        for name, value in pairs
-        if name.strip() in ("ID", "ID_LIKE")
-        for word in value.strip().strip("\"'").split()
-    )
+def release_of(root: Path | None = None) -> str:
+    """The release of a root as feeds name it, such as "debian:12"; "" where it is not known."""
+    return os_release.release(os_release.read(root or Path("/")))

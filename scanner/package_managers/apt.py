@@ -9,7 +9,7 @@ import os
 import re
 import shutil
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,8 +27,10 @@ from scanner.package_managers.interface import (
     Update,
 )
 from scanner.package_managers.next_steps import advice, problem
+from scanner.package_managers.os_release import identity, read
 from scanner.package_managers.ubuntu_pro import ProUnknown, pro_status, updates_that_need_pro
 from scanner.package_managers.unattended_upgrades import notes as unattended_notes
+from scanner.vulnerabilities.matching import BINARY_REBUILD
 
 INVENTORY = (
     r"${db:Status-Want}\t${db:Status-Status}\t${Package}\t${Architecture}\t${Version}"
@@ -37,8 +39,25 @@ INVENTORY = (
 INSTALLED_STATES = frozenset(("installed", "unpacked", "half-configured", "triggers-awaited", "triggers-pending"))
 TARGET_FIELDS = "\t".join(
     f"$({name})"
-    for name in ("DESCRIPTION", "LABEL", "SUITE", "CODENAME", "SITE", "RELEASE", "COMPONENT", "FILENAME", "METAKEY")
+    for name in (
+        "DESCRIPTION",
+        "LABEL",
+        "ORIGIN",
+        "SUITE",
+        "CODENAME",
+        "SITE",
+        "RELEASE",
+        "COMPONENT",
+        "FILENAME",
+        "METAKEY",
+    )
 )
+OWN_ORIGINS = {
+    "debian": re.compile(r"Debian( Backports)?"),
+    "ubuntu": re.compile(r"Ubuntu((ESM|FIPS)\w*)?"),  # not those that only begin so
+    "raspbian": re.compile(r"Raspbian"),
+}
+"""By the ID of os-release: how the distribution's own archives call themselves in the Origin of their Release files."""
 FOLLOWED = 500  # apt_preferences(5): the priority of an archive that is neither NotAutomatic nor pinned
 COMPRESSED = frozenset((".lz4", ".gz", ".xz", ".bz2", ".zst"))
 
@@ -72,6 +91,7 @@ class Target:
 
     description: str
     label: str
+    origin: str
     suite: str
     codename: str
     site: str
@@ -88,7 +108,7 @@ class Target:
         )
 
     @property
-    def origin(self) -> str:
+    def archive(self) -> str:
         return f"{self.label or self.site}:{self.release}"
 
     @property
@@ -140,6 +160,13 @@ class Policy:
         names = [version.version for version in self.versions]
         above = names.index(self.installed) if self.installed in names else 0
         return [version for version in self.versions[:above] if version.version != self.installed]
+
+    def of_installed(self) -> list[Target]:
+        """The lists that have the installed version."""
+        return [target for version in self.versions if version.version == self.installed for target in version.targets]
+
+    def of_any(self) -> list[Target]:
+        return [target for version in self.versions for target in version.targets]
 
 
 class Apt(PackageManager):
@@ -239,7 +266,43 @@ class Apt(PackageManager):
             gaps.append(no_archive)
         with_pro, pro_notes = self.needing_pro(installed, native, updates)
         notes += [*pro_notes, *unattended_notes(self.root)]
-        return Findings((*updates, *with_pro), date, tuple(gaps), tuple(notes))
+        return Findings(
+            (*self.with_source_versions(updates, inventory.values(), native), *with_pro),
+            date,
+            tuple(gaps),
+            tuple(notes),
+            third_party(entries, inventory, lists, whole=not lists.missing and not damaged, own=self.own_origins()),
+        )
+
+    def own_origins(self) -> re.Pattern[str] | None:
+        return OWN_ORIGINS.get(identity(read(self.root or Path("/"))))
+
+    def with_source_versions(
+        self, updates: Iterable[Update], installed: Iterable[Installed], native: str
+    ) -> tuple[Update, ...]:
+        """The updates, with the versions of their source packages. They are known where the installed package has its
+        source's own version; of others, as linux-image-amd64, apt tells."""
+        packages = {(package.name, package.architecture): package for package in installed}
+        pairs = [(update, packages[update.name, update.architecture]) for update in updates]
+        others = [update for update, package in pairs if not has_version_of_source(package)]
+        told = self.source_versions(others, native) if others else {}
+        return tuple(
+            replace(
+                update,
+                available_source_version=different(
+                    without_rebuild(update.available_version)
+                    if has_version_of_source(package)
+                    else told.get((update.name, update.available_version), ""),
+                    update.available_version,
+                ),
+            )
+            for update, package in pairs
+        )
+
+    def source_versions(self, updates: Iterable[Update], native: str) -> dict[tuple[str, str], str]:
+        """By name and version."""
+        versions = [f"{name_for_apt(update, native)}={update.available_version}" for update in updates]
+        return parse_sources(self.runner.run(["apt-cache", "-c", str(self.configuration), "show", "--", *versions]).out)
 
     def needing_pro(
         self, installed: Sequence[Installed], native: str, updates: Sequence[Update]
@@ -443,6 +506,19 @@ def parse_policy(text: str, targets: Mapping[str, Target]) -> Iterator[Policy]:
             yield entry
 
 
+def parse_sources(text: str) -> dict[tuple[str, str], str]:
+    """By name and version: the version of the source package, where it is another."""
+    # Package: linux-image-amd64
+    # Source: linux-signed-amd64 (6.1.128+1)
+    # Version: 6.1.128-1
+    sources = {}
+    for stanza in text.split("\n\n"):
+        fields = dict(re.findall(r"^(Package|Source|Version): *(.*)$", stanza, re.MULTILINE))
+        if version := re.search(r"\((.+)\)$", fields.get("Source", "").rstrip()):
+            sources[fields.get("Package", ""), fields.get("Version", "")] = version[1]
+    return sources
+
+
 def parse_plan(text: str) -> frozenset[tuple[str, str]]:
     """(name, architecture) of each package that a plain `apt-get upgrade` would install."""
     # 'http://deb.example.org/…/openssl_3.0.22-1%7edeb12u2_amd64.deb' openssl_3.0.22-1~deb12u2_amd64.deb 1437360 …
@@ -568,7 +644,7 @@ class Judge:
         available = versions[0]
         fixes = [(version, target) for version in versions if (target := version.security)]
         security, reason = self.verdict(reached, available, fixes)
-        origins = [target.origin for target in (*available.targets, *(target for _, target in fixes))]
+        origins = [target.archive for target in (*available.targets, *(target for _, target in fixes))]
         return Update(
             package.name,
             package.architecture,
@@ -584,9 +660,7 @@ class Judge:
         )
 
     def command(self, package: Installed, version: str, blocked: str | None) -> str:
-        name = (
-            package.name if package.architecture in ("all", self.native) else f"{package.name}:{package.architecture}"
-        )
+        name = name_for_apt(package, self.native)
         if blocked == "pinned":
             return f"apt-get install {name}={version}"
         upgrade = f"apt-get install --only-upgrade {name}"
@@ -606,10 +680,11 @@ class Judge:
 
 def inventory_by_header(installed: Sequence[Installed], native: str) -> dict[str, Installed]:
     """By the names that `apt-cache policy` uses: plain for the native architecture and "all", name:arch for others."""
-    return {
-        package.name if package.architecture in ("all", native) else f"{package.name}:{package.architecture}": package
-        for package in installed
-    }
+    return {name_for_apt(package, native): package for package in installed}
+
+
+def name_for_apt(package: Installed | Update, native: str) -> str:
+    return package.name if package.architecture in ("all", native) else f"{package.name}:{package.architecture}"
 
 
 def native_architecture(installed: Collection[Installed]) -> str:
@@ -617,6 +692,41 @@ def native_architecture(installed: Collection[Installed]) -> str:
     own = [package.architecture for package in installed if package.name == "dpkg"]
     counted = Counter(package.architecture for package in installed if package.architecture != "all")
     return own[0] if own else next((name for name, _ in counted.most_common(1)), "all")
+
+
+def has_version_of_source(package: Installed) -> bool:
+    return without_rebuild(package.version) == package.source_version
+
+
+def without_rebuild(version: str) -> str:
+    return BINARY_REBUILD.sub("", version)
+
+
+def different(source_version: str, version: str) -> str:
+    return "" if source_version == version else source_version
+
+
+def third_party(
+    entries: Iterable[Policy],
+    inventory: Mapping[str, Installed],
+    lists: Lists,
+    whole: bool,
+    own: re.Pattern[str] | None,
+) -> dict[tuple[str, str], str]:
+    """By name and architecture: where installed packages come from that are not the distribution's.
+
+    Nothing can be told of a host that has no list of its distribution's own, as with a mirror that signs with another
+    name. `whole`: whether every list was read. Otherwise the one that is missing may have what the others lack.
+    """
+    if own is None or not any(own.fullmatch(target.origin) for target in lists.loaded):
+        return {}
+    found = {}
+    for entry in entries:
+        package = inventory.get(entry.header)
+        targets = entry.of_installed() or (entry.of_any() if whole else [])
+        if package and targets and not any(own.fullmatch(target.origin) for target in targets):
+            found[package.name, package.architecture] = targets[0].origin or targets[0].site
+    return found
 
 
 def query(package: Installed) -> str:

@@ -11,7 +11,7 @@ import re
 import shlex
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -28,9 +28,24 @@ from scanner.package_managers.interface import (
     Update,
 )
 from scanner.package_managers.next_steps import advice, problem
+from scanner.package_managers.os_release import identity, read
 from scanner.vulnerabilities.version_keys import rpm_key
 
-INVENTORY = r"%{NAME}|%{EPOCHNUM}|%{VERSION}|%{RELEASE}|%{ARCH}|%{SOURCERPM}\n"
+INVENTORY = r"%{NAME}|%{EPOCHNUM}|%{VERSION}|%{RELEASE}|%{ARCH}|%{SOURCERPM}|%{MODULARITYLABEL}|%{VENDOR}\n"
+INVENTORY_WITHOUT_MODULES = INVENTORY.replace("%{MODULARITYLABEL}", "(none)")
+# They build the same packages: a host that was moved from one to another keeps some of the former's for long.
+REBUILDS = ("almalinux", "centos", "oracle america", "red hat", "rocky")
+OWN_VENDORS = {
+    "almalinux": REBUILDS,
+    "rocky": REBUILDS,
+    "rhel": REBUILDS,
+    "centos": REBUILDS,
+    "ol": REBUILDS,
+    "fedora": ("fedora project",),  # not "Fedora Copr - user somebody"
+    "amzn": ("amazon",),
+}
+"""By the ID of os-release: how the vendors of the distribution's own packages begin, in lower case."""
+NO_DATE = datetime.fromtimestamp(0, UTC)  # what dnf 4 makes of a date without a time, as Oracle writes them
 RPM_DATABASES = tuple(
     f"{folder}/{name}"
     for folder in ("usr/lib/sysimage/rpm", "var/lib/rpm")
@@ -84,7 +99,7 @@ class Offers:
 
 @dataclass(frozen=True, slots=True)
 class Advisory:
-    """One package of one advisory."""
+    """One package of one advisory. dnf tells one date: when it was issued or last changed."""
 
     id: str
     security: bool
@@ -92,10 +107,28 @@ class Advisory:
     name: str
     version: str
     architecture: str
+    cves: tuple[str, ...] = ()
+    issued: datetime | None = None
+
+    @property
+    def nevra(self) -> str:
+        return f"{self.name}-{self.version}.{self.architecture}"
 
     @property
     def words(self) -> str:
         return f"{self.id} ({self.severity})" if self.severity else self.id
+
+
+@dataclass(frozen=True, slots=True)
+class Detail:
+    """What the plain list of advisories leaves out."""
+
+    cves: tuple[str, ...] = ()
+    issued: datetime | None = None
+
+
+Details = Mapping[str, Detail]
+"""By what the program names beside it: the advisory's id, or the package as name-version-release.architecture."""
 
 
 class Dnf(PackageManager):
@@ -103,7 +136,9 @@ class Dnf(PackageManager):
     distributions = frozenset(("fedora", "rhel", "centos", "almalinux", "rocky", "ol", "amzn"))
 
     def __init__(self, runner: Runner, private: Path, root: Path | None = None) -> None:
-        super().__init__(runner, private.resolve(), root.resolve() if root else None)
+        # dnf prints dates in the local time, and does not say so.
+        in_utc = Runner(runner.deadline, runner.watch, {**runner.environment, "TZ": "UTC"})
+        super().__init__(in_utc, private.resolve(), root.resolve() if root else None)
         self.own_cache = False
         for name in ("cache", "log", "state"):
             (self.private / name).mkdir(parents=True, exist_ok=True)
@@ -132,15 +167,20 @@ class Dnf(PackageManager):
         return rpm_dependencies(self.runner, self.database())
 
     def installed(self) -> list[Installed]:
-        result = self.runner.run(["rpm", *self.database(), "-qa", "--qf", INVENTORY])
+        result = self.inventory(INVENTORY)
+        if "unknown tag" in result.err:  # rpm before 4.14, as of EL 7, lists nothing at all then, and ends well
+            result = self.inventory(INVENTORY_WITHOUT_MODULES)
         if result.code != 0:
             raise problem("rpm could not read the installed packages", result)
-        packages = parse_inventory(result.out)
+        packages = parse_inventory(result.out, OWN_VENDORS.get(identity(read(self.root or Path("/"))), ()))
         if not packages:
             raise PackageManagerError(
                 f"rpm lists no installed package. {result.err.strip()}".strip(), "Is this the right root?"
             )
         return packages
+
+    def inventory(self, form: str) -> Result:
+        return self.runner.run(["rpm", *self.database(), "-qa", "--qf", form])
 
     def updates(self, installed: Sequence[Installed]) -> Findings:
         cache = self.cache()
@@ -153,12 +193,11 @@ class Dnf(PackageManager):
         unrestricted, more = read_offers(answers[1])
         advisories, unread = self.read_advisories(answers[2])
         fixes = any(advisory.security for advisory in advisories)
-        cves, without_cves = self.cves(missing, cache) if fixes else ({}, [])
-        gaps = list(dict.fromkeys([*map(missing_metadata, missing), *gaps, *more, *unread, *without_cves]))
+        details, without_details = self.details(missing, cache) if fixes else ({}, [])
+        gaps = list(dict.fromkeys([*map(missing_metadata, missing), *gaps, *more, *unread, *without_details]))
         judge = Judge(
             newest_installed(installed),
-            by_name(advisories),
-            cves,
+            by_name(with_details(advisories, details)),
             frozenset(repository.name for repository in repositories if not repository.publishes_advisories),
             self.security_replacements(offers.replacements.values(), missing, cache),
             [gap for gap in gaps if gap.security],
@@ -279,9 +318,6 @@ class Dnf(PackageManager):
             ["-q", *without, *everything, *self.advisory_list()],
         ]
 
-    def cve_list(self) -> list[str]:
-        return [*self.advisory_list(), "--with-cve"]
-
     def without(self, repositories: Iterable[str]) -> list[str]:
         return [f"--disablerepo={name}" for name in repositories]
 
@@ -301,12 +337,27 @@ class Dnf(PackageManager):
             return [], [Gap(f"The advisories could not be read: {words}")]
         return parse_json_advisories(result.out) if self.is_dnf5 else parse_advisories(result.out)
 
-    def cves(self, missing: Sequence[str], cache: Path) -> tuple[dict[str, list[str]], list[Gap]]:
-        """The CVEs that security advisories name, by name-version-release.architecture."""
-        (result,) = self.ask([["-q", *self.without(missing), *self.nothing_excluded(), *self.cve_list()]], cache)
+    def details(self, missing: Sequence[str], cache: Path) -> tuple[Details, list[Gap]]:
+        """The CVEs that security advisories name, and when they were issued."""
+        words = [*self.without(missing), *self.nothing_excluded(), *self.detail_list()]
+        (result,) = self.ask([[self.loudness, *words]], cache)
         if result.code != 0:
             return {}, [Gap(f"The CVEs of the advisories could not be read: {result.last_words}", security=False)]
-        return (parse_json_cves(result.out) if self.is_dnf5 else parse_cves(result.out)), []
+        return self.parse_details(result.out), []
+
+    @property
+    def loudness(self) -> str:
+        """dnf 4 prints dates in verbose mode only; `updateinfo info` prints them, too, but crashes on an advisory that
+        names no files. dnf 5 has told them already."""
+        return "-q" if self.is_dnf5 else "-v"
+
+    def detail_list(self) -> list[str]:
+        """A row for each reference."""
+        more = ["--with-cve"] if self.is_dnf5 else ["--security", "--with-cve", "--with-bz"]
+        return [*self.advisory_list(), *more]
+
+    def parse_details(self, text: str) -> Details:
+        return parse_json_details(text) if self.is_dnf5 else parse_details(text)
 
     def security_replacements(
         self, replacements: Iterable[Offer], missing: Sequence[str], cache: Path
@@ -322,13 +373,18 @@ class Dnf(PackageManager):
 # --- reading what they print ----------------------------------------------------------------------
 
 
-def parse_inventory(text: str) -> list[Installed]:
-    # openssl|1|3.0.7|24.el9|x86_64|openssl-3.0.7-24.el9.src.rpm
-    # gpg-pubkey|0|fd431d51|4ae0493b|(none)|(none)                      a key, no package
-    rows = (line.split("|") for line in text.splitlines() if line.count("|") == 5)
+def parse_inventory(text: str, own_vendors: tuple[str, ...] = ()) -> list[Installed]:
+    # openssl|1|3.0.7|24.el9|x86_64|openssl-3.0.7-24.el9.src.rpm|(none)|AlmaLinux
+    # perl|4|5.26.3|416.module_el8|x86_64|perl-5.26.3-416.module_el8.src.rpm|perl:5.26:8030020200924:10e2|AlmaLinux
+    # gpg-pubkey|0|fd431d51|4ae0493b|(none)|(none)|(none)|(none)         a key, no package
+    rows = (line.split("|", 7) for line in text.splitlines() if line.count("|") >= 7)
     return [
-        installed_package(name, epoch, f"{version}-{release}", architecture, source)
-        for name, epoch, version, release, architecture, source in rows
+        replace(
+            installed_package(name, epoch, f"{version}-{release}", architecture, source),
+            module=stream(label),
+            third_party=third_party(vendor, own_vendors),
+        )
+        for name, epoch, version, release, architecture, source, label, vendor in rows
         if name != "gpg-pubkey"
     ]
 
@@ -341,6 +397,18 @@ def installed_package(name: str, epoch: str, version: str, architecture: str, so
     source_version = f"{number}-{release}"
     # The name of a source package has no epoch. Where all else is the same, it is the binary package's.
     return Installed(name, architecture, full, source, full if source_version == version else source_version)
+
+
+def stream(label: str) -> str:
+    """ "perl:5.26:8030020200924:10e2" -> "perl:5.26" """
+    name, _, rest = label.partition(":")
+    return f"{name}:{rest.partition(':')[0]}" if rest else ""
+
+
+def third_party(vendor: str, own_vendors: tuple[str, ...]) -> str:
+    """The vendor, where it is known that it is not the distribution."""
+    unknown = not own_vendors or vendor in ("", "(none)")
+    return "" if unknown or vendor.lower().startswith(own_vendors) else vendor
 
 
 def parse_repositories(text: str) -> list[str]:
@@ -415,7 +483,8 @@ def unwrapped(text: str) -> Iterator[str]:
 
 # "RHSA-2026:1234 Important/Sec. openssl-1:3.0.7-27.el9.x86_64", "RHBA-2026:1 bugfix kernel-5.14.0-70.el9.x86_64"
 ADVISORY_ROW = re.compile(
-    r"\s*(?P<id>\S+)\s+(?P<label>\S+)\s+(?P<nevra>(?P<name>\S+)-(?P<version>(?:\d+:)?[^\s-]+-[^\s-]+)\.(?P<architecture>[^\s.]+))\s*"
+    r"\s*(?P<id>\S+)\s+(?P<label>\S+)\s+(?P<nevra>(?P<name>\S+)-(?P<version>(?:\d+:)?[^\s-]+-[^\s-]+)\.(?P<architecture>[^\s.]+))"
+    r"(?:\s+(?P<date>\d{4}-\d\d-\d\d \d\d:\d\d:\d\d))?\s*"  # in verbose mode
 )
 
 
@@ -441,20 +510,45 @@ def parse_advisories(text: str) -> tuple[list[Advisory], list[Gap]]:
     return advisories, nonsense
 
 
-def parse_cves(text: str) -> dict[str, list[str]]:
-    # CVE-2026-1111  Important/Sec. openssl-1:3.0.7-27.el9.x86_64
-    # RHSA-2026:1234 Important/Sec. openssl-1:3.0.7-27.el9.x86_64      a reference, but no CVE
-    # CVE-2026-9     bugfix         bash-5.2-1.el9.x86_64              named by a bug fix
+def parse_details(text: str) -> Details:
+    # CVE-2026-1111  Important/Sec. openssl-1:3.0.7-27.el9.x86_64 2026-08-01 06:30:00
+    # RHSA-2026:1234 Important/Sec. openssl-1:3.0.7-27.el9.x86_64 2026-08-01 06:30:00      a reference, but no CVE
+    # 2214567        Important/Sec. openssl-1:3.0.7-27.el9.x86_64 2026-08-01 06:30:00      one to a bug
+    # CVE-2026-9     bugfix         bash-5.2-1.el9.x86_64         2026-07-01 10:00:00      named by a bug fix
     cves: dict[str, list[str]] = {}
-    for line in unwrapped(text):
+    dates: dict[str, list[datetime]] = {}
+    for line in text.splitlines():
         row = ADVISORY_ROW.fullmatch(line)
-        if row and row["id"].startswith("CVE-") and row["label"].endswith("/Sec."):
-            cves.setdefault(row["nevra"], []).append(row["id"])
-    return cves
+        if row and row["label"].endswith("/Sec."):
+            named = cves.setdefault(row["nevra"], [])
+            if row["id"].startswith("CVE-"):
+                named.append(row["id"])
+            if date := date_of(row["date"]):
+                dates.setdefault(row["nevra"], []).append(date)
+    return {nevra: Detail(tuple(named), max(dates.get(nevra, ()), default=None)) for nevra, named in cves.items()}
+
+
+def date_of(text: str | None) -> datetime | None:
+    """ "2026-08-01 06:30:00", by yum also "2026-08-01 06:30" or "2026-08-01" """
+    try:
+        date = datetime.fromisoformat(text or "").replace(tzinfo=UTC)
+    except ValueError:
+        return None
+    return date if date > NO_DATE else None
+
+
+def with_details(advisories: Iterable[Advisory], details: Details) -> list[Advisory]:
+    return [
+        replace(advisory, cves=detail.cves, issued=detail.issued or advisory.issued)
+        if advisory.security and (detail := details.get(advisory.nevra) or details.get(advisory.id))
+        else advisory
+        for advisory in advisories
+    ]
 
 
 def parse_json_advisories(text: str) -> tuple[list[Advisory], list[Gap]]:
-    # {"name":"FEDORA-2026-1", "type":"security", "severity":"Important", "nevra":"curl-8.9.1-2.fc44.x86_64", …}
+    # {"name":"FEDORA-2026-1", "type":"security", "severity":"Important", "nevra":"curl-8.9.1-2.fc44.x86_64",
+    #  "buildtime":"2026-08-02 01:14:07"}
     try:
         entries = json.loads(text or "[]")
         rows = [(entry, NEVRA.fullmatch(entry["nevra"])) for entry in entries]
@@ -466,6 +560,7 @@ def parse_json_advisories(text: str) -> tuple[list[Advisory], list[Gap]]:
                 nevra["name"],
                 nevra["version"],
                 nevra["architecture"],
+                issued=date_of(entry.get("buildtime")),
             )
             for entry, nevra in rows
             if nevra
@@ -479,12 +574,12 @@ def parse_json_advisories(text: str) -> tuple[list[Advisory], list[Gap]]:
 NEVRA = re.compile(r"(?P<name>\S+)-(?P<version>(?:\d+:)?[^\s-]+-[^\s-]+)\.(?P<architecture>[^\s.]+)")
 
 
-def parse_json_cves(text: str) -> dict[str, list[str]]:
+def parse_json_details(text: str) -> Details:
     # {"advisory_name":"FEDORA-2026-1", "advisory_type":"security", "advisory_severity":"security" (not the severity),
     #  "nevra":"curl-8.9.1-2.fc44.x86_64", "references":[{"reference_id":"CVE-2026-1", "reference_type":"cve"}]}
     try:
         return {
-            entry["nevra"]: [reference["reference_id"] for reference in entry["references"]]
+            entry["nevra"]: Detail(tuple(reference["reference_id"] for reference in entry["references"]))
             for entry in json.loads(text or "[]")
             if entry["advisory_type"] == "security"
         }
@@ -550,7 +645,6 @@ class Judge:
 
     newest: Mapping[str, Sequence[Installed]]  # by name, one for each architecture
     advisories: Mapping[str, Sequence[Advisory]]
-    cves: Mapping[str, Sequence[str]]
     silent: frozenset[str]  # repositories that publish no advisories
     secure_replacements: frozenset[str] | None  # None: not known
     blind: Sequence[Gap]  # what may hide a repository or its advisories
@@ -613,7 +707,6 @@ class Judge:
         named = self.between(package, package.version, offer.version)
         fixes = sorted((advisory for advisory in named if advisory.security), key=urgency)
         security, reason = self.verdict(package, offer, fixes)
-        nevras = [f"{fix.name}-{fix.version}.{fix.architecture}" for fix in fixes]
         return Update(
             package.name,
             package.architecture,
@@ -624,10 +717,11 @@ class Judge:
             reason,
             (offer.repository,),
             tuple(dict.fromkeys(advisory.id for advisory in [*fixes, *named])),
-            tuple(dict.fromkeys(cve for nevra in nevras for cve in self.cves.get(nevra, ()))),
+            tuple(dict.fromkeys(cve for fix in fixes for cve in fix.cves)),
             fixes[0].severity if fixes else "",
             blocked=blocked,
             command=self.command(package.name, fixes, blocked),
+            published=max((fix.issued for fix in fixes if fix.issued), default=None),
         )
 
     def command(self, name: str, fixes: Sequence[Advisory], blocked: str | None) -> str:

@@ -5,7 +5,7 @@ The rooms behind this interface are pure: text in, frozen values out. They know 
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import ClassVar
@@ -18,7 +18,11 @@ Progress = Callable[[float, str], None]
 
 @dataclass(frozen=True, slots=True)
 class Installed:
-    """One installed package. `source` is the source package's name, as security feeds use it."""
+    """One installed package. `source` is the source package's name, as security feeds use it.
+
+    `module` is the stream that it comes from, such as "perl:5.32". `third_party` names where it comes from, where that
+    is known not to be the distribution: the vendor's advisories say nothing of it.
+    """
 
     name: str
     architecture: str
@@ -26,6 +30,8 @@ class Installed:
     source: str = ""
     source_version: str = ""
     held: bool = False
+    module: str = ""
+    third_party: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +40,9 @@ class Update:
 
     `security` is None where it cannot be known; `reason` says in one sentence why it is what it is.
     `blocked` says why a plain upgrade would not install it: phased, pinned, kept back, excluded.
-    `command` is the command that installs it, as root on the host.
+    `command` is the command that installs it, as root on the host. `available_source_version` is the version of the
+    source package that `available_version` was built from, where that is known and another. `published` is when the
+    newest security advisory about it was issued, where that is known.
     """
 
     name: str
@@ -51,6 +59,8 @@ class Update:
     held: bool = False
     blocked: str | None = None
     command: str = ""
+    available_source_version: str = ""
+    published: datetime | None = None
 
 
 Dependencies = Mapping[tuple[str, str], tuple[str, ...]]
@@ -77,12 +87,16 @@ class Gap:
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """What a manager says of available updates, and how far it can be trusted."""
+    """What a manager says of available updates, and how far it can be trusted.
+
+    `third_party`: by name and architecture, what only the package lists tell of where installed packages come from.
+    """
 
     updates: tuple[Update, ...]
     metadata_date: datetime | None
     gaps: tuple[Gap, ...] = ()
     notes: tuple[str, ...] = ()
+    third_party: Mapping[tuple[str, str], str] = field(default_factory=dict)
 
 
 @dataclass
@@ -132,7 +146,11 @@ class PackageManager(ABC):
 
 @dataclass(frozen=True)
 class Report:
-    """All that one scan found, before anything is stored."""
+    """All that one scan found, before anything is stored.
+
+    `distribution` is the release as feeds name it, such as "debian:12", or empty; `kernel` the running one as uname(1)
+    prints it, empty for another root.
+    """
 
     package_manager: str
     packages: tuple[Installed, ...]
@@ -141,6 +159,8 @@ class Report:
     notes: tuple[str, ...] = ()
     restarts: Restarts = Restarts(None, "", None, "")
     dependencies: Callable[[], Dependencies] = dict  # asked only for packages that are not stored yet
+    distribution: str = ""
+    kernel: str = ""
 
     @property
     def installable(self) -> list[Update]:

@@ -8,7 +8,7 @@ is said by the Arch security tracker.
 import os
 import re
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -28,8 +28,12 @@ from scanner.package_managers.interface import (
     Update,
 )
 from scanner.package_managers.next_steps import advice, problem
+from scanner.package_managers.os_release import identity, read
 
 TARGETS = "%r|%n|%v"
+ARCH = "arch"  # the ID of os-release
+OFFICIAL = re.compile(r"(core|extra|community|multilib)(-testing|-staging)?|testing|staging|(gnome|kde)-unstable")
+FOREIGN = "built by hand or from the AUR"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,12 +95,15 @@ class Pacman(PackageManager):
     def updates(self, installed: Sequence[Installed]) -> Findings:
         self.make_copy()
         repositories = self.repositories()
-        listed, targets = self.runner.run_together(
+        listed, targets, *carried = self.runner.run_together(
             Command(self.query("-Qu")),
             Command(self.query("-Sup", "-dd", "--noconfirm", "--print-format", TARGETS)),
+            *self.origin_question(repositories),
         )
         offers, unread = read_offers(listed)
         gaps = [*missing_databases(repositories, self.copy / "sync"), *unread]
+        if gaps:  # a package may well be in the database that is not there
+            carried = []
         wanted = parse_targets(targets.out)
         if targets.code != 0 and not gaps:
             gaps.append(Gap(f"pacman cannot work out an upgrade: {targets.last_words}", security=False))
@@ -105,7 +112,8 @@ class Pacman(PackageManager):
         replacements = [target for target in wanted if target[1] not in updating]
         tracker = self.tracker.read()
         judge = Judge({package.name: package for package in installed}, by_package(tracker), origins)
-        updates = (*judge.updates(offers), *judge.replacements(self.replaced(replacements)))
+        replaced = self.replaced(replacements)
+        updates = (*judge.updates(offers), *judge.replacements(replaced))
         notes = judge.unfixed()
         if updates:
             gaps += tracker.gaps
@@ -114,7 +122,13 @@ class Pacman(PackageManager):
         date = self.metadata_date()
         if unread:
             self.forget_databases()
-        return Findings(updates, date, (*gaps, *judge.fixes_out_of_reach(updates)), tuple(notes))
+        return Findings(
+            updates,
+            date,
+            (*gaps, *judge.fixes_out_of_reach(updates)),
+            tuple(notes),
+            third_party([package for package in installed if package.name not in replaced], *carried),
+        )
 
     # --- databases --------------------------------------------------------------------------------
 
@@ -229,6 +243,13 @@ class Pacman(PackageManager):
         words = ("-Sp", "-dd", "--noconfirm", "--print-format", TARGETS, "--", *names)
         return {name: repository for repository, name, _ in parse_targets(self.runner.run(self.query(*words)).out)}
 
+    def origin_question(self, repositories: Iterable[str]) -> list[Command]:
+        """What is not from a repository of Arch's, asked on Arch itself alone."""
+        if identity(read(self.root or Path("/"))) != ARCH:
+            return []
+        # -Qm: what no repository has. Which of them has what takes twice as long to tell.
+        return [Command(self.query("-Qm" if all(map(OFFICIAL.fullmatch, repositories)) else "-Sl"))]
+
     def replaced(self, targets: Sequence[tuple[str, str, str]]) -> dict[str, tuple[str, str, str]]:
         """Which package each of these new packages replaces."""
         if not targets:
@@ -284,6 +305,17 @@ def parse_targets(text: str) -> list[tuple[str, str, str]]:
     # core|curl|8.9.1-1
     rows = (line.split("|") for line in text.splitlines())
     return [(row[0], row[1], row[2]) for row in rows if len(row) == 3]
+
+
+def parse_carried(text: str) -> dict[str, list[str]]:
+    """By the name of an installed package: the repositories that have it."""
+    # core bash 5.2.26-1 [installed]
+    # core curl 8.9.1-1 [installed: 8.8.0-1]
+    # extra vim 9.1-1
+    carried: dict[str, list[str]] = {}
+    for repository, name in re.findall(r"^(\S+) (\S+) \S+ \[installed\b", text, re.MULTILINE):
+        carried.setdefault(name, []).append(repository)
+    return carried
 
 
 def parse_replaces(text: str) -> dict[str, list[str]]:
@@ -428,6 +460,33 @@ class Judge:
     def known(self) -> list[Installed]:
         """The installed packages that the tracker names."""
         return [package for package in self.inventory.values() if package.name in (self.groups or {})]
+
+
+def third_party(installed: Collection[Installed], carried: Result | None = None) -> dict[tuple[str, str], str]:
+    """By name and architecture: where packages come from that are not Arch's. `carried` is what pacman says of that.
+
+    Where not one is Arch's it is rather the repositories that go by other names, as a mirror's: nothing is told then.
+    """
+    if carried is None:
+        return {}
+    if "-Qm" in carried.argv:
+        origins = {name: FOREIGN for name, _ in parse_installed(carried.out)}
+    else:
+        repositories = parse_carried(carried.out)
+        origins = {package.name: origin_of(repositories.get(package.name, ())) for package in installed}
+    found = {
+        (package.name, package.architecture): origin
+        for package in installed
+        if (origin := origins.get(package.name, ""))
+    }
+    return found if len(found) < len(installed) else {}
+
+
+def origin_of(repositories: Sequence[str]) -> str:
+    """Where a package comes from that these repositories have; "" for Arch itself."""
+    if not repositories:
+        return FOREIGN
+    return "" if any(map(OFFICIAL.fullmatch, repositories)) else repositories[0]
 
 
 def some_of(found: Sequence[str]) -> str:

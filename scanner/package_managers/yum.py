@@ -4,11 +4,21 @@ Commands: rpm(8), yum(8). yum prints what dnf prints, wraps long rows, and keeps
 be run beside itself, and it is written from its documentation: no machine of ours still has it.
 """
 
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from scanner.package_managers.command import Result
-from scanner.package_managers.dnf import ANY_ROOT, Dnf, Offer, has_rpm_database, is_yum_only
+from scanner.package_managers.dnf import (
+    ANY_ROOT,
+    Detail,
+    Details,
+    Dnf,
+    Offer,
+    date_of,
+    has_rpm_database,
+    is_yum_only,
+)
 from scanner.package_managers.interface import Gap, Progress
 from scanner.package_managers.next_steps import advice
 
@@ -18,6 +28,7 @@ class Yum(Dnf):
     distributions = frozenset(("rhel", "centos", "ol", "amzn", "scientific"))
     program = "yum"
     is_dnf5 = False
+    loudness = "-q"
 
     @classmethod
     def has_database(cls, root: Path | None) -> bool:
@@ -59,10 +70,38 @@ class Yum(Dnf):
     def advisory_list(self) -> list[str]:
         return ["updateinfo", "list", "updates"]
 
-    def cve_list(self) -> list[str]:
-        return ["updateinfo", "list", "cves"]
+    def detail_list(self) -> list[str]:
+        return ["updateinfo", "info", "updates", "security"]
+
+    def parse_details(self, text: str) -> Details:
+        return parse_info(text)
 
     def security_replacements(
         self, replacements: Iterable[Offer], missing: Sequence[str], cache: Path
     ) -> frozenset[str] | None:
         return None  # repoquery belongs to another package, yum-utils
+
+
+# "     Issued : 2019-01-29 15:21:23 UTC", "     Issued : 2015-12-15 13:30"
+ISSUED = re.compile(r"^[ \t]*Issued : (\d{4}-\d\d-\d\d(?: \d\d:\d\d(?::\d\d)?)?)", re.MULTILINE)
+# "       CVEs : CVE-2015-3194", then "            : CVE-2015-3195"; yum forgets to end the line before
+CVES = re.compile(r"CVEs : (\S+(?:\n[ \t]*: \S+)*)")
+
+
+def parse_info(text: str) -> Details:
+    # ===============================================================================
+    #   Amazon Linux AMI 2014.03 - ALAS-2015-614: medium priority package update for openssl
+    # ===============================================================================
+    #   Update ID : ALAS-2015-614
+    #      Issued : 2015-12-15 10:00
+    #     Updated : 2015-12-16 14:15       CVEs : CVE-2015-3194
+    #             : CVE-2015-3195
+    # Description : Package updates are available …                    and here may stand anything
+    found = {}
+    for block in re.split(r"^  Update ID : ", text, flags=re.MULTILINE)[1:]:
+        head, _, _ = block.partition("\nDescription : ")
+        issued, cves = ISSUED.search(head), CVES.search(head)
+        found[head.split("\n")[0].strip()] = Detail(
+            tuple(re.findall(r"CVE-\d+-\d+", cves[1])) if cves else (), date_of(issued[1]) if issued else None
+        )
+    return found

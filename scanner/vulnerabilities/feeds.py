@@ -36,6 +36,12 @@ def needed(distributions: Collection[str]) -> list[str]:
     return [feed.name for feed in FEEDS if distributions and (not feed.serves or families.intersection(feed.serves))]
 
 
+def serving(distribution: str) -> str:
+    """The name of the feed that is about a release; "" where there is none."""
+    family = distribution.partition(":")[0]
+    return next((feed.name for feed in FEEDS if family in feed.serves), "")
+
+
 def make(name: str, distributions: Collection[str] | None = None) -> Feed:
     """The feed of that name, to read the rows of these releases; None means all. Raises KeyError."""
     makers = {feed.name: feed.make for feed in FEEDS}

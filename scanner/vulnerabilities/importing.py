@@ -1,24 +1,32 @@
-"""A feed, from top to bottom: get its file, read it, and put what is new in the place of what is gone.
+"""A feed, from top to bottom: get its file, read it, put what is new in the place of what is gone, and match the hosts.
 
 All that one reading changes is one transaction: whoever matches meanwhile sees the feed as it was, and a file that
 cannot be read leaves it so.
 """
 
+import fcntl
 import hashlib
 from collections.abc import Callable, Collection, Iterable, Iterator
-from dataclasses import astuple
+from contextlib import contextmanager
+from functools import lru_cache
 from itertools import islice
+from operator import attrgetter
+from pathlib import Path
 from typing import Any
 
 from django.conf import settings
-from django.db import transaction
+from django.db import connection, transaction
+from django.db.models import Count
 from django.utils import timezone
 
-from scanner.models import AffectedPackage, ExploitScore, Feed, KnownExploited, Vulnerability
-from scanner.models.snapshot import insert
-from scanner.vulnerabilities import feeds
+from scanner.models import AffectedPackage, ExploitScore, Feed, Host, KnownExploited, Vulnerability
+from scanner.models.finding import in_chunks
+from scanner.models.inserting import insert
+from scanner.vulnerabilities import feeds, matching
 from scanner.vulnerabilities.fetching import Fetched, Kept, check_shrunk, fetch
+from scanner.vulnerabilities.findings import follow
 from scanner.vulnerabilities.interface import Affected, Details, Entry, Exploited, FeedError, Score
+from scanner.vulnerabilities.interface import Feed as Reader
 from scanner.vulnerabilities.matching import UnknownDistribution, family
 
 BATCH = 5000  # entries between two writes
@@ -34,43 +42,108 @@ def refresh(
     reader = feeds.make(name, distributions)
     source = source or settings.FEED_SOURCES.get(name) or reader.address
     row, _ = Feed.objects.get_or_create(name=name)
-    wanted = sorted(distributions or ())
+    progress = Steps(row, say or (lambda *_: None))
+    with alone(name):
+        return refresh_alone(row, reader, source, distributions, progress)
+
+
+@contextmanager
+def alone(name: str) -> Iterator[None]:
+    """One refresh of a feed at a time on this machine: two would write the same file."""
+    with (folder() / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def refresh_alone(
+    row: Feed, reader: Reader, source: str, distributions: Collection[str] | None, progress: "Steps"
+) -> Feed:
+    row.refresh_from_db()
+    name, wanted = row.name, sorted(distributions or ())
     kept = Kept(name, row.source, row.etag, row.last_modified, row.sha256, row.size)
-    say = say or (lambda *_: None)
     try:
-        fetched = fetch(source, kept, folder(), lambda done, total: say("fetching", done, total))
+        fetched = fetch(source, kept, folder(), lambda done, total: progress("fetching", done, total))
         if not (fetched.unchanged and row.imported_at and row.distributions == wanted):
-            read(row, reader, fetched, wanted, say)
+            changed = read(row, reader, fetched, wanted, progress)
+            row.refresh_from_db()
+            follow(row, changed, lambda done, total: progress("matching", done, total))
     except FeedError as error:
         Feed.objects.filter(pk=row.pk).update(error=str(error), checked_at=timezone.now())
         raise
+    finally:
+        progress.end()
     seen = {"etag": fetched.etag, "last_modified": fetched.last_modified, "source": source[:500]}
     Feed.objects.filter(pk=row.pk).update(**seen, error="", checked_at=timezone.now())
     row.refresh_from_db()
     return row
 
 
-def folder() -> Any:
+class Steps:
+    """Tells how far a refresh is: each step in the row, which pages read, and all there is to whoever started it."""
+
+    def __init__(self, feed: Feed, say: Progress) -> None:
+        self.feed, self.say, self.step = feed, say, ""
+
+    def __call__(self, step: str, done: int, total: int | None) -> None:
+        if step != self.step:
+            self.save(step)
+        self.say(step, done, total)
+
+    def save(self, step: str) -> None:
+        self.step = step
+        Feed.objects.filter(pk=self.feed.pk).update(step=step, step_since=timezone.now() if step else None)
+
+    def end(self) -> None:
+        self.save("")
+
+
+def wanted_feeds() -> list[str]:
+    """The names of the feeds that are to be kept fresh: those of the settings, or those that some host needs."""
+    return feeds.needed(host_releases()) if settings.FEEDS == ["auto"] else list(settings.FEEDS)
+
+
+def wanted_releases(name: str) -> list[str] | None:
+    """The releases whose rows a refresh on its own should keep: those of the hosts, and those that are there already.
+
+    None means all: somebody has read them all, or named the feed in the settings.
+    """
+    row = Feed.objects.filter(name=name).first()
+    if settings.FEEDS != ["auto"] or (row and row.imported_at and not row.distributions):
+        return None
+    own = {each for release in host_releases() if feeds.serving(release) == name for each in matching.releases(release)}
+    return sorted(own.union(row.distributions if row else ())) or None
+
+
+def host_releases() -> list[str]:
+    current = Host.objects.exclude(current=None).exclude(current__distribution="")
+    return sorted(set(current.values_list("current__distribution", flat=True)))
+
+
+def folder() -> Path:
     place = settings.SCANNER_DATA / "feeds"
     place.mkdir(exist_ok=True)
     return place
 
 
-def read(row: Feed, reader: Any, fetched: Fetched, wanted: list[str], say: Progress) -> None:
+def read(row: Feed, reader: Reader, fetched: Fetched, wanted: list[str], progress: Steps) -> set[tuple[str, str]]:
+    """Answers the (distribution, name) of all rows that came, or went."""
+    progress("reading", 0, None)  # saved before the transaction hides it from others
     with transaction.atomic():
         before = Feed.objects.select_for_update().get(pk=row.pk)
         writer = Writer(before)
         entries = reader.parse(fetched.path)
         while batch := list(islice(entries, BATCH)):
             writer.write(batch)
-            say("reading", writer.count, None)
+            progress("reading", writer.count, None)
         if before.distributions == wanted:
             check_shrunk(before.rows, writer.count)
         writer.finish()
         before.rows, before.dropped = writer.count, reader.dropped + writer.dropped
         before.sha256, before.size = fetched.sha256, fetched.size
         before.distributions, before.imported_at = wanted, timezone.now()
+        before.generation += bool(writer.changed)
         before.save()
+    return writer.changed
 
 
 class Writer:
@@ -83,6 +156,7 @@ class Writer:
         self.packages = {bytes(digest): pk for pk, digest in packages.values_list("pk", "digest").iterator()}
         self.known: dict[str, bytes] | None = None  # of CVEs, once somebody asks
         self.replaced: set[type[Any]] = set()  # tables that are emptied first
+        self.changed: set[tuple[str, str]] = set()  # distribution and name of the rows that came or went
 
     def write(self, entries: Iterable[Entry]) -> None:
         by_type: dict[type[Any], list[Any]] = {}
@@ -96,13 +170,17 @@ class Writer:
 
     def finish(self) -> None:
         """What the feed no longer says goes."""
-        gone = list(self.packages.values())
-        for start in range(0, len(gone), BATCH):
-            AffectedPackage.objects.filter(pk__in=gone[start : start + BATCH]).delete()
+        for some in in_chunks(list(self.packages.values())):
+            gone = AffectedPackage.objects.filter(pk__in=some)
+            self.changed.update(gone.values_list("distribution", "name"))
+            gone.delete()
+        if self.changed:
+            mark_several(self.feed)
+            analyze(AffectedPackage)
 
     def new_packages(self, affected: Iterable[Affected]) -> Iterator[dict[str, Any]]:
         for entry in affected:
-            digest = hashlib.blake2b(repr(astuple(entry)).encode(), digest_size=16).digest()
+            digest = hashlib.blake2b(repr(ALL_OF_A_ROW(entry)).encode(), digest_size=16).digest()
             if self.packages.pop(digest, None) is not None:
                 continue
             try:
@@ -110,7 +188,9 @@ class Writer:
             except (ValueError, UnknownDistribution):
                 self.dropped += 1
                 continue
-            values = {**fields(entry), **keys, "cves": list(entry.cves), "feed": self.feed.pk, "digest": digest}
+            self.changed.add((entry.distribution, entry.name))
+            own = {"cves": list(entry.cves), "feed": self.feed.pk, "several": False, "digest": digest}
+            values = {**fields(entry), **keys, **own}
             del values["introduced"], values["last_affected"]
             yield values
 
@@ -121,7 +201,7 @@ class Writer:
             self.known = {row[0]: digest_of(row) for row in Vulnerability.objects.values_list(*DETAILS).iterator()}
         new, changed = [], []
         for entry in details:
-            digest = digest_of(astuple(entry))
+            digest = digest_of(ALL_OF_DETAILS(entry))
             if entry.cve not in self.known:
                 new.append(fields(entry))
             elif self.known[entry.cve] != digest:
@@ -138,7 +218,26 @@ class Writer:
         insert(model, rows)
 
 
+def mark_several(feed: Feed) -> None:
+    """Mark the rows of advisories that have several about one package: matching has to look at them together."""
+    rows = AffectedPackage.objects.filter(feed=feed)
+    about = ("distribution", "name", "advisory")
+    several = rows.values_list(*about).annotate(number=Count("pk")).filter(number__gt=1).order_by()
+    rows.filter(several=True).update(several=False)
+    for distribution, name, advisory, _ in list(several):
+        rows.filter(distribution=distribution, name=name, advisory=advisory).update(several=True)
+
+
+def analyze(model: type[Any]) -> None:
+    """Tell the database's planner what the table holds now, before the hosts are matched with it."""
+    with connection.cursor() as cursor:
+        cursor.execute(f"ANALYZE {connection.ops.quote_name(model._meta.db_table)}")
+
+
+ALL_OF_A_ROW = attrgetter(*Affected.__dataclass_fields__)  # a third of the time of dataclasses.astuple
 DETAILS = ("cve", "summary", "cvss_vector", "severity", "published")
+
+ALL_OF_DETAILS = attrgetter(*DETAILS)
 
 
 def digest_of(values: Iterable[Any]) -> bytes:
@@ -151,6 +250,13 @@ def fields(entry: Any) -> dict[str, Any]:
 
 def keys_of(entry: Affected) -> dict[str, bytes | None]:
     """Raises ValueError for what is no version."""
-    key, _ = family(entry.distribution.replace("ubuntu-pro:", "ubuntu:", 1))
+    release = entry.distribution
     versions = {"fixed": entry.fixed_version, "introduced": entry.introduced, "last_affected": entry.last_affected}
-    return {f"{name}_key": key(version) if version else None for name, version in versions.items()}
+    return {f"{name}_key": version_key(release, version) if version else None for name, version in versions.items()}
+
+
+@lru_cache(10_000)
+def version_key(distribution: str, version: str) -> bytes:
+    """One fix is often that of many CVEs, one after the other."""
+    key, _ = family(distribution.replace("ubuntu-pro:", "ubuntu:", 1))
+    return key(version)

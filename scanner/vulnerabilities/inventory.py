@@ -9,24 +9,11 @@ from typing import Any
 
 from packageurl import PackageURL
 
+from scanner.package_managers.os_release import CODENAMES, release_name
 from scanner.vulnerabilities.matching import Item
 
 COLUMNS = ("name", "version", "architecture", "source", "source_version")
 PURL_TYPES = ("deb", "rpm", "alpm")
-CODENAMES = {  # of Debian and Ubuntu, in a purl's "distro"
-    "buster": "debian:10",
-    "bullseye": "debian:11",
-    "bookworm": "debian:12",
-    "trixie": "debian:13",
-    "forky": "debian:14",
-    "sid": "debian:sid",
-    "bionic": "ubuntu:18.04",
-    "focal": "ubuntu:20.04",
-    "jammy": "ubuntu:22.04",
-    "noble": "ubuntu:24.04",
-}
-NAMES = {"almalinux": "alma", "rockylinux": "rocky", "redhat": "rhel", "opensuse-leap": "leap", "archlinux": "arch"}
-MAJOR_ONLY = {"debian", "alma", "rocky", "rhel"}  # their feeds go by the first number of a release
 DISTRO = re.compile(r"([a-z][a-z-]*?)-(\d[\d.]*)")  # debian-12, almalinux-9.4
 SOURCE_RPM = re.compile(r"(.+)-([^-]+-[^-]+)\.src(?:\.rpm)?")  # perl-5.26.3-422.el8.src.rpm
 HEADER = {"name", "package"}
@@ -86,8 +73,9 @@ def item_of(row: Any) -> Item:
 
 
 def item(values: Sequence[str]) -> Item:
-    """From the columns' values, as far as they go."""
-    return Item(*values[: len(COLUMNS) + 1])
+    """From the columns' values, as far as they go; a sixth is the module's label, such as perl:5.32:8060."""
+    *known, label = ("" if value == "(none)" else value for value in (*values, *[""] * 6)[: len(COLUMNS) + 1])
+    return Item(*(*known, ":".join(label.split(":")[:2])))
 
 
 # --- a plain list -----------------------------------------------------------------------------------
@@ -168,10 +156,4 @@ def distribution_of(purl: PackageURL) -> str:
     if distro in CODENAMES:
         return CODENAMES[distro]
     match = DISTRO.fullmatch(distro)
-    return release(match[1], match[2]) if match else ""
-
-
-def release(name: str, version: str) -> str:
-    """ "debian", "12.4" -> "debian:12" """
-    known = NAMES.get(name, name)
-    return f"{known}:{version.partition('.')[0] if known in MAJOR_ONLY else version}"
+    return release_name(match[1], match[2]) if match else ""

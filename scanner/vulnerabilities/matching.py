@@ -8,6 +8,7 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 
 from scanner.vulnerabilities.interface import NameKind
 from scanner.vulnerabilities.version_keys import alpm_key, dpkg_key, rpm_key
@@ -32,6 +33,8 @@ BINARY_REBUILD = re.compile(r"\+b\d+$")  # 1.2-3+b1: the source is still 1.2-3
 KERNEL_PARTS = re.compile(r"^linux-(signed|meta)(-(amd64|arm64|i386))?(?=-|$)")
 MODULAR = re.compile(r"[.+]module[_+]el|\+el\d+\.\d+\.\d+\+\d+")  # 5.32.1-471.module_el8.6.0+2766+8bf0b7ce
 NUMBERS = re.compile(r"\d+")
+STREAM_OF_NUMBERS = re.compile(r"\d+(\.\d+)*")
+UNSAID = "?"  # of a row: it is about a module, and does not say which
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +65,9 @@ class Row:
     module: str = ""
     architecture: str = ""
     severity: str = ""
+    reason: str = ""
+    url: str = ""
+    published: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +86,10 @@ class Finding:
     status: str
     severity: str
     advisory: str
+    reason: str = ""
+    url: str = ""
+    published: datetime | None = None
+    fixed_key: bytes | None = None
 
 
 class UnknownDistribution(ValueError):
@@ -96,6 +106,25 @@ def family(distribution: str) -> tuple[Key, tuple[NameKind, ...]]:
         ) from None
 
 
+def asked_for(item: Item, distribution: str) -> Item:
+    """What the feeds of a distribution are asked about: where they go by source packages, all binaries of one are one.
+
+    `name` and `version` are one lookup; `source` and `source_version`, where there are any, another.
+    """
+    _, kinds = family(distribution)
+    (name, version), *more = looked_up(item, kinds)
+    architecture = item.architecture if "binary" in kinds else ""
+    source, source_version = more[0] if more else ("", "")
+    return Item(name, version, architecture, source, source_version, item.module)
+
+
+def releases(distribution: str) -> list[str]:
+    """Whose rows are about a distribution: for Ubuntu those of Pro as well."""
+    if distribution.startswith("ubuntu:"):
+        return [distribution, distribution.replace("ubuntu:", "ubuntu-pro:", 1)]
+    return [distribution]
+
+
 def names(items: Iterable[Item], distribution: str) -> set[str]:
     """Under which the feeds may know these packages."""
     _, kinds = family(distribution)
@@ -109,15 +138,20 @@ def match(items: Iterable[Item], rows: Iterable[Row], distribution: str) -> Iter
     for row in rows:
         by_name[row.name].append(row)
     for item in items:
-        modular = bool(item.module or MODULAR.search(item.version))
         found: list[tuple[Row, bytes]] = []
         for name, version in looked_up(item, kinds):
             try:
                 version_key = key(version)
             except ValueError:  # no version that this package manager would take
                 continue
-            found += [(row, version_key) for row in by_name.get(name, ()) if concerns(row, item, modular)]
-        yield from findings_of(item, found, distribution)
+            found += [(row, version_key) for row in by_name.get(name, ())]
+        yield from judge(item, found, distribution)
+
+
+def judge(item: Item, rows: Iterable[tuple[Row, bytes]], distribution: str) -> Iterator[Finding]:
+    """The findings of one item, by the rows of its name, each with the key of the version that it is compared with."""
+    modular = bool(item.module or MODULAR.search(item.version))
+    yield from findings_of(item, [pair for pair in rows if concerns(pair[0], item, modular)], distribution)
 
 
 def looked_up(item: Item, kinds: Sequence[NameKind]) -> Iterator[tuple[str, str]]:
@@ -136,14 +170,18 @@ def concerns(row: Row, item: Item, modular: bool) -> bool:
         return False
     if not row.module:
         return not modular
-    if item.module:
+    if item.module and row.module != UNSAID:
         return row.module == item.module
-    return modular and same_stream(row.fixed_version, item.version)
+    return modular and same_stream(row.fixed_version, item.version, item.module or row.module)
 
 
-def same_stream(fixed: str, installed: str) -> bool:
-    """Where nobody labelled the package: streams of a module differ in the first two numbers of their version."""
-    return NUMBERS.findall(fixed.rpartition(":")[2])[:2] == NUMBERS.findall(installed.rpartition(":")[2])[:2]
+def same_stream(fixed: str, installed: str, module: str) -> bool:
+    """Where nobody labelled the package, or the row: streams of a module differ in the first numbers of their version,
+    nodejs:18 in one, perl:5.32 in two. What is called otherwise, as container-tools:rhel8, is taken for the latter.
+    """
+    stream = module.rpartition(":")[2]
+    count = len(NUMBERS.findall(stream)) if STREAM_OF_NUMBERS.fullmatch(stream) else 2
+    return NUMBERS.findall(fixed.rpartition(":")[2])[:count] == NUMBERS.findall(installed.rpartition(":")[2])[:count]
 
 
 def findings_of(item: Item, rows: Sequence[tuple[Row, bytes]], distribution: str) -> Iterator[Finding]:
@@ -201,4 +239,8 @@ def finding(item: Item, row: Row, cve: str) -> Finding:
         row.status,
         row.severity,
         row.advisory,
+        row.reason,
+        row.url,
+        row.published,
+        row.fixed_key if row.fixed_version else None,
     )

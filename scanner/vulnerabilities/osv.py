@@ -64,6 +64,8 @@ SEVERITY = re.compile(r"^(Critical|Important|Moderate|Low): |\((Critical|Importa
 STREAM = re.compile(r"(?<![\w:.+-])(?![A-Z]{4}-\d{4}:)([A-Za-z0-9][\w.+-]*:[\w.+-]*\w)(?=[\s,/]|$)")
 # https://access.redhat.com/security/updates/classification/#important
 CLASSIFICATION = re.compile(r"/security/updates/classification/?#(\w+)$")
+# RHBA-2024:1, ALEA-2024:1: bug fixes and enhancements; SUSE-RU-2024:1-1: recommended; FU, OU: features, optional ones
+NO_SECURITY = re.compile(r"(?:RH|AL|RL)[BE]A(?=-)|(?:SUSE|openSUSE)-[RFO]U(?=-)")
 # CVE-2021-3782   UBUNTU-CVE-2021-3782   DEBIAN-CVE-2021-3782
 CVE = re.compile(r"(?:[A-Z]+-)?(CVE-\d{4}-\d{4,})")
 
@@ -174,7 +176,8 @@ class Osv(Feed):
         super().__init__()
         self.releases = releases
         self.left_out: Counter[str] = Counter()
-        """Rows of other products, by what the vendor calls them: no nonsense, and so not in `dropped`."""
+        """Rows of other products, and of what is no vulnerability, by what the vendor calls them: no nonsense, and so
+        not in `dropped`."""
 
     def parse(self, file: Path) -> Iterator[Entry]:
         self.dropped = 0
@@ -222,6 +225,9 @@ class Osv(Feed):
             self.left_out[record.id.partition("-")[0]] += len(record.affected)
             return
         advisory = advisory_of(record)
+        if not advisory.cves and (kind := NO_SECURITY.match(record.id)):
+            self.left_out[kind[0]] += len(record.affected)
+            return
         rows = dict.fromkeys(row for affected in record.affected for row in self.rows(advisory, affected))
         yield from rows
         if rows:
@@ -243,8 +249,8 @@ class Osv(Feed):
 
 
 class AlmaLinux(Osv):
-    """CVEs stand in `related`, severity and module only in the summary. ALBA and ALEA are no security advisories; most
-    of them have no CVE."""
+    """CVEs stand in `related`, severity and module only in the summary. ALBA and ALEA are no security advisories; the
+    few that name a CVE are read."""
 
     name = "alma"
     label = "AlmaLinux"

@@ -21,6 +21,7 @@ from pathlib import Path
 from xml.sax.saxutils import escape, quoteattr
 
 DATE = 1_780_000_000
+ALMALINUX = 'ID="almalinux"\nID_LIKE="rhel centos fedora"\nVERSION_ID="9.4"\n'
 COMPARISONS = {"<": ("LT", 2), ">": ("GT", 4), "=": ("EQ", 8), "<=": ("LE", 10), ">=": ("GE", 12)}
 
 # openssl-libs-1:3.0.7-24.el9.x86_64
@@ -45,13 +46,15 @@ exec {program} {option}={root} "$@"
 
 @dataclass(frozen=True)
 class Package:
-    """One package. `obsoletes` and `requires` are written as in a spec file: "old < 2"."""
+    """One package. `obsoletes` and `requires` are written as in a spec file: "old < 2", `module` as rpm prints it:
+    name:stream:version:context. Without a vendor it has none."""
 
     nevra: str
     source: str = ""
     obsoletes: str = ""
     requires: str = ""
     module: str = ""
+    vendor: str = "AlmaLinux"
 
     @property
     def parts(self) -> Mapping[str, str]:
@@ -72,7 +75,7 @@ class Package:
 
 @dataclass(frozen=True)
 class Advisory:
-    """`module` as in updateinfo.xml: name:stream:version:context:architecture."""
+    """`module` as in updateinfo.xml: name:stream:version:context:architecture. `bugs` are their numbers."""
 
     id: str
     type: str
@@ -80,6 +83,9 @@ class Advisory:
     packages: Sequence[str]
     cves: Sequence[str] = ()
     module: str = ""
+    issued: str = "2026-08-01 00:00:00"
+    updated: str = ""
+    bugs: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -101,6 +107,7 @@ class DnfHost:
         *repositories: Repository,
         configuration: str = "",
         modules: Mapping[str, str] | None = None,
+        os_release: str = ALMALINUX,
     ) -> None:
         """`configuration`: further lines of dnf.conf. `modules`: enabled streams by module name."""
         self.root = folder / "root"
@@ -109,7 +116,7 @@ class DnfHost:
         self.home = folder / "home"
         for path in (self.root / "etc/yum.repos.d", self.root / "etc/dnf/modules.d", self.bin, self.home):
             path.mkdir(parents=True)
-        (self.root / "etc/os-release").write_text('ID="almalinux"\nID_LIKE="rhel centos fedora"\nVERSION_ID="9.4"\n')
+        (self.root / "etc/os-release").write_text(os_release)
         (self.root / "etc/dnf/vars").mkdir()
         (self.root / "etc/dnf/vars/releasever").write_text("9")
         (self.root / "etc/dnf/dnf.conf").write_text(CONFIGURATION.format(configuration))
@@ -202,7 +209,6 @@ def header(package: Package) -> bytes:
         "description": (TRANSLATED, 1, b"test\0"),
         "size": (INT32, 1, struct.pack(">I", 1)),
         "license": text("MIT"),
-        "vendor": text("Example"),
         "os": text("linux"),
         "architecture": text(parts["architecture"]),
         "source": text(package.source_rpm),
@@ -217,6 +223,8 @@ def header(package: Package) -> bytes:
         values["requirename"] = (STRINGS, 1, name.encode() + b"\0")
         values["requireflags"] = (INT32, 1, struct.pack(">I", 0))
         values["requireversion"] = (STRINGS, 1, b"\0")
+    if package.vendor:
+        values["vendor"] = text(package.vendor)
     if package.module:
         values["module"] = text(package.module)
     index, data = b"", b""
@@ -284,7 +292,7 @@ PRIMARY_PACKAGE = """\
 <package type="rpm"><name>{name}</name><arch>{architecture}</arch>{evr}
 <checksum type="sha256" pkgid="YES">{checksum}</checksum><summary>test</summary><description>test</description>
 <packager/><url/><time file="{date}" build="{date}"/><size package="1" installed="1" archive="1"/>
-<location href="{location}"/><format><rpm:license>MIT</rpm:license><rpm:vendor>Example</rpm:vendor><rpm:group/>
+<location href="{location}"/><format><rpm:license>MIT</rpm:license><rpm:vendor>{vendor}</rpm:vendor><rpm:group/>
 <rpm:buildhost>test</rpm:buildhost><rpm:sourcerpm>{source}</rpm:sourcerpm><rpm:header-range start="1" end="2"/>
 <rpm:provides><rpm:entry name={quoted} flags="EQ" {attributes}/></rpm:provides>
 {relations}</format></package>
@@ -306,6 +314,7 @@ def primary_of(package: Package) -> str:
         date=DATE,
         location=escape(package.location),
         source=escape(package.source_rpm),
+        vendor=escape(package.vendor),
         quoted=quoteattr(parts["name"]),
         attributes=evr_attributes(parts),
         relations=relations,
@@ -339,6 +348,7 @@ def update_of(advisory: Advisory) -> str:
         for parts in (Package(nevra).parts for nevra in advisory.packages)
     )
     references = "".join(f'<reference href="" id="{cve}" title="{cve}" type="cve"/>' for cve in advisory.cves)
+    references += "".join(f'<reference href="" id="{bug}" title="{bug}" type="bugzilla"/>' for bug in advisory.bugs)
     references += f'<reference href="" id="{advisory.id}" title="{advisory.id}" type="self"/>'
     module = ""
     if advisory.module:
@@ -348,7 +358,7 @@ def update_of(advisory: Advisory) -> str:
     return (
         f'<update from="security@example.com" status="final" type="{advisory.type}" version="2">'
         f"<id>{advisory.id}</id><title>{advisory.id}</title><severity>{advisory.severity}</severity>"
-        f'<issued date="2026-08-01 00:00:00"/><updated date="2026-08-01 00:00:00"/>'
+        f'<issued date="{advisory.issued}"/><updated date="{advisory.updated or advisory.issued}"/>'
         f"<references>{references}</references><pkglist><collection>{module}{packages}</collection></pkglist></update>"
     )
 

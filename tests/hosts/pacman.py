@@ -64,7 +64,12 @@ class Repository:
 
 class PacmanHost:
     def __init__(
-        self, folder: Path, installed: Iterable[str | Package], *repositories: Repository, configuration: str = ""
+        self,
+        folder: Path,
+        installed: Iterable[str | Package],
+        *repositories: Repository,
+        configuration: str = "",
+        os_release: str = "ID=arch\n",
     ) -> None:
         """`configuration`: further lines of pacman.conf, as "IgnorePkg = curl"."""
         self.root = folder / "root"
@@ -75,7 +80,7 @@ class PacmanHost:
         for path in (self.local, self.sync, self.root / "etc/pacman.d/gnupg", self.root / "var/log", self.bin):
             path.mkdir(parents=True)
         (self.local / "ALPM_DB_VERSION").write_text("9\n")
-        (self.root / "etc/os-release").write_text("ID=arch\n")
+        (self.root / "etc/os-release").write_text(os_release)
         self.configuration = configuration
         self.installed: dict[str, str] = {}
         self.repositories: dict[str, Repository] = {}

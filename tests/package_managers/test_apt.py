@@ -306,6 +306,184 @@ def test_the_language_of_the_host_changes_nothing(folder: Path, language: str, l
     assert look(host).security_updates == 1
 
 
+# --- the version of the source package -----------------------------------------------------------------
+
+
+def source_versions(host: AptHost) -> dict[str, str]:
+    return {update.name: update.available_source_version for update in look(host).findings.updates}
+
+
+def test_a_package_that_was_only_built_again_has_the_version_of_its_source(folder: Path) -> None:
+    host = AptHost(
+        folder,
+        [Deb("bash", "5.2-2+b1", source="bash (5.2-2)"), Deb("nano", "7.2-1"), Deb("curl", "1-1+b3", source="x (1-1)")],
+        {
+            DEBIAN: [
+                Deb("bash", "5.2-3+b8", source="bash (5.2-3)"),
+                Deb("nano", "7.2-2"),
+                Deb("curl", "2-1", source="x"),
+            ]
+        },
+    )
+    count_shows(host)
+    assert source_versions(host) == {"bash": "5.2-3", "nano": "", "curl": ""}
+    assert not (folder / "shows").exists()
+
+
+def test_a_package_with_a_version_of_its_own_is_asked_for_its_source(folder: Path) -> None:
+    """All of them at once."""
+
+    def ldb(architecture: str, update: int) -> Deb:
+        version = f"4.17.12+dfsg-0+deb12u{update}"
+        return Deb("libldb2", f"2:2.6.2+samba{version}", architecture, f"samba (2:{version})", multi_arch="same")
+
+    host = AptHost(
+        folder,
+        [
+            Deb("linux-image-amd64", "6.1.119-1", source="linux-signed-amd64 (6.1.119+1)"),
+            ldb("amd64", 1),
+            ldb("i386", 1),
+            Deb("own-now", "2-1", "all", source="other (1-1)"),
+            Deb("nano", "7.2-1"),
+        ],
+        {
+            SECURITY: [
+                Deb("linux-image-amd64", "6.1.128-1", source="linux-signed-amd64 (6.1.128+1)"),
+                Deb("linux-image-amd64", "6.1.124-1", source="linux-signed-amd64 (6.1.124+1)"),
+                ldb("amd64", 2),
+                ldb("i386", 3),
+                Deb("own-now", "3-1", "all", source="other"),
+                Deb("nano", "7.2-2"),
+            ]
+        },
+        architectures=BOTH,
+    )
+    count_shows(host)
+    found = {(u.name, u.architecture): u.available_source_version for u in look(host).findings.updates}
+    assert found == {
+        ("linux-image-amd64", "amd64"): "6.1.128+1",
+        ("libldb2", "amd64"): "2:4.17.12+dfsg-0+deb12u2",
+        ("libldb2", "i386"): "2:4.17.12+dfsg-0+deb12u3",
+        ("own-now", "all"): "",  # the source has the package's own version now
+        ("nano", "amd64"): "",
+    }
+    assert (folder / "shows").read_text() == "show\n"
+
+
+def test_where_apt_does_not_tell_the_source_the_update_stays(folder: Path) -> None:
+    host = AptHost(
+        folder,
+        [Deb("linux-image-amd64", "1-1", source="linux-signed-amd64 (1+1)")],
+        {SECURITY: [Deb("linux-image-amd64", "2-1", source="linux-signed-amd64 (2+1)")]},
+    )
+    real = shutil.which("apt-cache")
+    host.replace_program("apt-cache", f'#!/bin/sh\ncase "$*" in *show*) exit 100;; esac\nexec {real} "$@"\n')
+    assert source_versions(host) == {"linux-image-amd64": ""}
+
+
+def count_shows(host: AptHost) -> None:
+    """Let each call of `apt-cache show` leave a line in the file `shows`."""
+    shows = host.root.parent / "shows"
+    write = f'case "$*" in *show*) echo show >> {shows};; esac'
+    host.replace_program("apt-cache", f'#!/bin/sh\n{write}\nexec {shutil.which("apt-cache")} "$@"\n')
+
+
+# --- what is not the distribution's own ---------------------------------------------------------------
+
+VENDOR = Archive("stable", "Docker CE", "stable", "bookworm", "Docker", "docker")
+NAMELESS = Archive("stable", origin="", mirror="nameless")
+UBUNTU_RELEASE = 'ID=ubuntu\nID_LIKE=debian\nVERSION_ID="22.04"\n'
+
+
+def origins(host: AptHost) -> dict[tuple[str, str], str]:
+    """By the os-release of the host, not of this machine."""
+    return dict(report(apt(host, root=host.root)).findings.third_party)
+
+
+def test_a_package_whose_version_only_another_archive_has_is_third_party(folder: Path) -> None:
+    host = AptHost(
+        folder,
+        [Deb("dpkg", "1"), Deb("nodejs", "20-1nodesource1"), Deb("docker-ce", "2"), Deb("tool", "1", "all")],
+        {
+            DEBIAN: [Deb("dpkg", "1"), Deb("nodejs", "18-1")],
+            VENDOR: [Deb("nodejs", "20-1nodesource1"), Deb("docker-ce", "2")],
+            NAMELESS: [Deb("tool", "1", "all")],
+        },
+    )
+    assert origins(host) == {
+        ("nodejs", "amd64"): "Docker",
+        ("docker-ce", "amd64"): "Docker",
+        ("tool", "all"): f"copy:{host.mirrors}/nameless",
+    }
+
+
+def test_a_version_that_both_have_is_the_distributions(folder: Path) -> None:
+    both = [Deb("dpkg", "1"), Deb("curl", "1")]
+    assert origins(AptHost(folder, both, {DEBIAN: both, VENDOR: both})) == {}
+
+
+def test_an_outdated_package_is_whose_who_still_has_it(folder: Path) -> None:
+    host = AptHost(
+        folder,
+        [Deb("dpkg", "1"), Deb("docker-ce", "1"), Deb("curl", "1"), Deb("by-hand", "1")],
+        {DEBIAN: [Deb("dpkg", "2"), Deb("curl", "2")], VENDOR: [Deb("docker-ce", "3"), Deb("curl", "3")]},
+    )
+    assert origins(host) == {("docker-ce", "amd64"): "Docker"}
+
+
+def test_security_backports_and_ubuntus_esm_are_the_distributions_own(folder: Path) -> None:
+    backports = Archive("bookworm-backports", "Debian Backports", origin="Debian Backports", not_automatic=True)
+    debian = AptHost(
+        folder / "debian",
+        [Deb("dpkg", "1"), Deb("curl", "2~bpo"), Deb("openssl", "2")],
+        {DEBIAN: [Deb("dpkg", "1")], backports: [Deb("curl", "2~bpo")], SECURITY: [Deb("openssl", "2")]},
+    )
+    assert origins(debian) == {}
+    esm = Archive("jammy-apps-security", "UbuntuESMApps", "jammy-apps-security", "jammy", "UbuntuESMApps", "esm")
+    ppa = Archive("jammy", "Ubuntu PPA", "jammy", "jammy", "LP-PPA-somebody", "ppa")
+    ubuntu = AptHost(
+        folder / "ubuntu",
+        [Deb("dpkg", "1"), Deb("curl", "1+esm1"), Deb("php", "8")],
+        {UBUNTU: [Deb("dpkg", "1")], esm: [Deb("curl", "1+esm1")], ppa: [Deb("php", "8")]},
+        sources=(),
+        os_release=UBUNTU_RELEASE,
+    )
+    assert origins(ubuntu) == {("php", "amd64"): "LP-PPA-somebody"}
+
+
+def test_the_same_package_of_another_architecture_may_be_third_party(folder: Path) -> None:
+    host = AptHost(
+        folder,
+        [Deb("dpkg", "1"), Deb("wine", "1", multi_arch="same"), Deb("wine", "1", "i386", multi_arch="same")],
+        {DEBIAN: [Deb("dpkg", "1"), Deb("wine", "1")], VENDOR: [Deb("wine", "1", "i386")]},
+        architectures=BOTH,
+    )
+    assert origins(host) == {("wine", "i386"): "Docker"}
+
+
+def test_of_an_unknown_distribution_nothing_is_third_party(folder: Path) -> None:
+    for number, name in enumerate(("ID=linuxmint\nID_LIKE=debian\n", "")):
+        installed = [Deb("dpkg", "1"), Deb("docker-ce", "2")]
+        published = {DEBIAN: [Deb("dpkg", "1")], VENDOR: [Deb("docker-ce", "2")]}
+        assert origins(AptHost(folder / str(number), installed, published, os_release=name)) == {}
+
+
+def test_a_mirror_of_the_distribution_by_another_name_makes_nothing_third_party(folder: Path) -> None:
+    mirror = Archive("bookworm", "our mirror", "bookworm", "bookworm", "Our Company", "mirror")
+    host = AptHost(folder, [Deb("dpkg", "1"), Deb("curl", "1")], {mirror: [Deb("dpkg", "1")]}, sources=())
+    assert origins(host) == {}
+
+
+def test_while_a_list_is_missing_only_what_another_has_in_this_version_is_third_party(folder: Path) -> None:
+    host = AptHost(
+        folder,
+        [Deb("dpkg", "1"), Deb("curl", "1"), Deb("docker-ce", "2")],
+        {DEBIAN: [Deb("curl", "2")], SECURITY: [Deb("dpkg", "1")], VENDOR: [Deb("curl", "3"), Deb("docker-ce", "2")]},
+    )
+    host.list_of(DEBIAN).unlink()
+    assert origins(host) == {("docker-ce", "amd64"): "Docker"}
+
+
 # --- package lists that are missing or damaged ----------------------------------------------------
 
 

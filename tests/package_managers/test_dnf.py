@@ -8,6 +8,7 @@ import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from scanner.package_managers.dnf import (
     Dnf,
     parse_check_update,
     parse_json_advisories,
-    parse_json_cves,
+    parse_json_details,
     parse_repositories,
 )
 from scanner.package_managers.interface import Findings, Gap, Installed, PackageManagerError, Report, Update
@@ -75,6 +76,66 @@ def test_the_signing_keys_in_the_rpm_database_are_no_packages(tmp_path, dnf):
     assert [package.name for package in dnf(host).installed()] == ["bash"]
 
 
+@pytest.mark.parametrize(
+    ("os_release", "vendor", "third_party"),
+    [
+        ("ID=almalinux", "AlmaLinux", ""),
+        ("ID=almalinux", "Fedora Project", "Fedora Project"),  # EPEL
+        ("ID=almalinux", "CentOS", ""),  # a host that was CentOS before
+        ("ID=almalinux", "", ""),
+        ("ID=rocky", "Rocky Enterprise Software Foundation", ""),
+        ("ID=rhel", "Red Hat, Inc.", ""),
+        (
+            "ID=rhel",
+            "The ELRepo Project (https://elrepo.org) | mirrors",
+            "The ELRepo Project (https://elrepo.org) | mirrors",
+        ),
+        ("ID=ol", "Oracle America", ""),
+        ("ID=fedora", "Fedora Project", ""),
+        ("ID=fedora", "Fedora Copr - user somebody", "Fedora Copr - user somebody"),
+        ("ID=fedora", "RPM Fusion", "RPM Fusion"),
+        ("ID=amzn", "Amazon Linux", ""),
+        ("ID=amzn", "Amazon.com, Inc.", ""),
+        ("ID=unheard-of\nID_LIKE=rhel", "Fedora Project", ""),
+        ("", "Fedora Project", ""),
+    ],
+)
+def test_a_package_of_another_vendor_than_the_distributions_is_third_party(
+    tmp_path, dnf, os_release, vendor, third_party
+):
+    host = DnfHost(tmp_path / "host", [Package("tool-1-1", vendor=vendor)], os_release=os_release)
+    (package,) = dnf(host).installed()
+    assert (package.name, package.third_party) == ("tool", third_party)
+
+
+def test_a_package_of_epel_is_third_party_on_almalinux_and_of_a_module_with_its_stream(tmp_path, dnf):
+    host = DnfHost(
+        tmp_path / "host",
+        [
+            Package("htop-3.2.1-1.el8", vendor="Fedora Project"),
+            Package("perl-4:5.26.3-416.module_el8", module="perl:5.26:8030020200924:10e2"),
+            "bash-5.1-1",
+        ],
+    )
+    assert {(package.name, package.module, package.third_party) for package in dnf(host).installed()} == {
+        ("htop", "", "Fedora Project"),
+        ("perl", "perl:5.26", ""),
+        ("bash", "", ""),
+    }
+
+
+def test_an_rpm_that_knows_no_modules_lists_packages_all_the_same(tmp_path, dnf):
+    """As rpm 4.11 of EL 7: asked for a tag that it does not know, it says so, prints nothing and ends with 0."""
+    host = DnfHost(tmp_path / "host", [Package("htop-3-1", vendor="Fedora Project"), "bash-5.1-1"])
+    real = shutil.which("rpm")
+    words = 'for word; do shift; set -- "$@" "$(printf %s "$word" | sed s/MODULARITYLABEL/NOSUCHTAG/)"; done\n'
+    script(host.bin / "rpm", f'{words}exec {real} --root={host.root} "$@"')
+    assert {(package.name, package.third_party) for package in dnf(host).installed()} == {
+        ("htop", "Fedora Project"),
+        ("bash", ""),
+    }
+
+
 # --- what is a security update ---------------------------------------------------------------------
 
 
@@ -98,6 +159,7 @@ def test_an_update_tells_its_advisories_cves_severity_repository_and_reason(tmp_
             ("CVE-2026-1", "CVE-2026-2"),
             "Critical",
             command="dnf upgrade --advisory ALSA-2026:7",
+            published=datetime(2026, 8, 1, tzinfo=UTC),
         ),
     )
     assert (found.security_updates, found.gaps) == (1, ())
@@ -124,6 +186,48 @@ def test_several_advisories_for_one_package_count_once_and_the_worst_severity_wi
     assert (found.total_updates, found.security_updates, update.severity) == (1, 1, "Critical")
     assert set(update.advisories) == {"RHSA-2026:1", "RHSA-2026:2", "RHSA-2026:3"}
     assert set(update.cves) == {"CVE-2026-1", "CVE-2026-2", "CVE-2026-3"}
+
+
+def test_an_update_is_dated_by_the_newest_of_its_security_advisories(tmp_path, dnf):
+    advisories = [
+        replace(security("RHSA-2026:1", "curl-2-1", cves=("CVE-2026-1",)), issued="2026-07-01 06:30:00"),
+        replace(security("RHSA-2026:2", "curl-3-1"), issued="2026-07-09 23:59:59"),  # names no CVE
+        Advisory("RHBA-2026:3", "bugfix", "None", ["curl-4-1"], issued="2026-08-20 00:00:00"),
+        Advisory("RHBA-2026:4", "bugfix", "None", ["nano-2-1"], ["CVE-2026-2"], issued="2026-08-20 00:00:00"),
+        replace(security("RHSA-2026:5", "bash-2-1"), bugs=["2214567"], issued="2026-07-02 08:00:00"),
+        replace(security("RHSA-2026:6", "vim-2-1"), issued="2026-07-02"),  # a date alone dnf 4 cannot read
+    ]
+    packages = ["curl-2-1", "curl-3-1", "curl-4-1", "nano-2-1", "bash-2-1", "vim-2-1"]
+    installed = ["curl-1-1", "nano-1-1", "bash-1-1", "vim-1-1"]
+    host = DnfHost(tmp_path / "host", installed, Repository("baseos", packages, advisories))
+    found = by_package(report(dnf(host, TZ="Asia/Tokyo")).findings)
+    assert {name: (update.security, update.published) for name, update in found.items()} == {
+        "curl": (True, datetime(2026, 7, 9, 23, 59, 59, tzinfo=UTC)),
+        "nano": (False, None),
+        "bash": (True, datetime(2026, 7, 2, 8, tzinfo=UTC)),
+        "vim": (True, None),
+    }
+    assert (found["curl"].cves, found["bash"].cves) == (("CVE-2026-1",), ())
+
+
+def test_an_advisory_that_was_changed_is_dated_by_its_change(tmp_path, dnf):
+    """dnf tells but one date, the later."""
+    fix = replace(security("RHSA-2026:1", "curl-2-1"), issued="2026-07-01 00:00:00", updated="2026-07-03 00:00:00")
+    host = DnfHost(tmp_path / "host", ["curl-1-1"], Repository("baseos", ["curl-2-1"], [fix]))
+    (update,) = report(dnf(host)).findings.updates
+    assert update.published == datetime(2026, 7, 3, tzinfo=UTC)
+
+
+def test_where_the_cves_cannot_be_read_the_verdict_stays_and_the_gap_says_so(tmp_path, dnf):
+    fix = security("RHSA-2026:1", "curl-2-1", cves=("CVE-2026-1",))
+    host = DnfHost(tmp_path / "host", ["curl-1-1"], Repository("baseos", ["curl-2-1"], [fix]))
+    real = shutil.which("dnf")
+    refuse = 'case "$*" in *--with-cve*) echo "Error: no idea" >&2; exit 1;; esac'
+    script(host.bin / "dnf", f'{refuse}\nexec {real} --installroot={host.root} "$@"')
+    found = report(dnf(host))
+    (update,) = found.findings.updates
+    assert (update.security, update.cves, update.published, found.security_updates) == (True, (), None, 1)
+    assert [(gap.security, "no idea" in gap.text) for gap in found.gaps] == [(False, True)]
 
 
 def test_the_type_of_an_advisory_counts_and_not_its_name_or_its_cves(tmp_path, dnf):
@@ -587,6 +691,7 @@ def summary(update: Update) -> list[object]:
         update.severity,
         list(update.cves),
         update.blocked,
+        update.published.isoformat() if update.published else None,
     ]
 
 
@@ -601,7 +706,7 @@ def test_an_empty_list_of_dnf5_is_a_fact_and_nonsense_a_gap():
     for text in ("lorem", "{}x", '[{"name": 1}]', "[3]", '{"a": 1}'):
         advisories, gaps = parse_json_advisories(text)
         assert (advisories, [gap.security for gap in gaps]) == ([], [True])
-    assert parse_json_cves("lorem") == {}
+    assert parse_json_details("lorem") == {}
 
 
 def test_repositories_are_read_below_the_header_only():

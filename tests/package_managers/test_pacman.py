@@ -141,6 +141,77 @@ def test_a_foreign_package_has_no_update(tmp_path, pacman):
     assert report(pacman(host)).findings.updates == ()
 
 
+# --- what is not Arch's own ----------------------------------------------------------------------------
+
+
+def origins(host: PacmanHost, folder: Path) -> dict[str, str]:
+    host.refresh()
+    manager = Pacman(Runner(time.monotonic() + 60, environment=host.environment), folder / "private", host.root)
+    found = manager.updates(manager.installed()).third_party
+    assert all(architecture == "x86_64" for _, architecture in found)
+    return {name: origin for (name, _), origin in found.items()}
+
+
+def test_what_no_repository_has_is_built_by_hand_or_from_the_aur(tmp_path):
+    host = PacmanHost(
+        tmp_path / "host", ["bash 1-1", "curl 1-1", "paru 2-1"], Repository("core", ["bash 1-1", "curl 2-1"])
+    )
+    assert origins(host, tmp_path) == {"paru": "built by hand or from the AUR"}
+
+
+def test_what_only_a_repository_of_others_has_is_third_party(tmp_path):
+    host = PacmanHost(
+        tmp_path / "host",
+        ["bash 1-1", "tool 1-1", "both 1-1", "newer 2-1", "paru 2-1"],
+        Repository("core", ["bash 1-1"]),
+        Repository("chaotic-aur", ["tool 2-1", "both 1-1", "newer 1-1", "not-installed 1-1"]),
+        Repository("extra", ["both 1-1"]),
+    )
+    assert origins(host, tmp_path) == {
+        "tool": "chaotic-aur",
+        "newer": "chaotic-aur",
+        "paru": "built by hand or from the AUR",
+    }
+
+
+def test_testing_and_staging_are_arch_too(tmp_path):
+    names = ["core-testing", "extra-staging", "testing", "multilib", "kde-unstable", "community"]
+    repositories = [Repository(name, [f"in-{name} 1-1"]) for name in names]
+    host = PacmanHost(tmp_path / "host", [f"in-{name} 1-1" for name in names], *repositories)
+    assert origins(host, tmp_path) == {}
+
+
+def test_what_is_replaced_was_a_package_of_arch(tmp_path):
+    host = PacmanHost(
+        tmp_path / "host",
+        ["old 1-1", "bash 1-1"],
+        Repository("core", ["bash 1-1", Package("new 1-1", replaces=["old"])]),
+    )
+    assert origins(host, tmp_path) == {}
+
+
+def test_on_another_distribution_than_arch_nothing_is_third_party(tmp_path):
+    installed = ["bash 1-1", "paru 2-1"]
+    repository = Repository("core", ["bash 1-1"])
+    host = PacmanHost(tmp_path / "host", installed, repository, os_release="ID=manjaro\nID_LIKE=arch\n")
+    assert origins(host, tmp_path) == {}
+
+
+def test_where_every_repository_has_another_name_they_are_taken_for_mirrors(tmp_path):
+    host = PacmanHost(tmp_path / "host", ["bash 1-1"], Repository("our-core", ["bash 1-1"]))
+    assert origins(host, tmp_path) == {}
+
+
+def test_without_one_of_the_databases_nothing_is_third_party(tmp_path):
+    host = PacmanHost(
+        tmp_path / "host", ["bash 1-1", "vim 1-1"], Repository("core", ["bash 1-1"]), Repository("extra", ["vim 1-1"])
+    )
+    host.refresh()
+    (host.sync / "extra.db").unlink()
+    manager = Pacman(Runner(time.monotonic() + 60, environment=host.environment), tmp_path / "private", host.root)
+    assert manager.updates(manager.installed()).third_party == {}
+
+
 # --- what is a security update ---------------------------------------------------------------------
 
 

@@ -10,6 +10,17 @@ from scanner.vulnerabilities.matching import Item
 OPENSSL = Item("libssl3", "3.0.9-1", "amd64", "openssl", "3.0.9-1")
 
 
+def test_a_plain_list_may_name_the_module_as_rpm_prints_it() -> None:
+    rows = (
+        ("perl", "4:5.32.1-471", "x86_64", "", "", "perl:5.32:8060020220505:9edba152"),
+        ("bash", "5.1-1", "x86_64", "", "", "(none)"),
+    )
+    assert read("\n".join("\t".join(row) for row in rows)).items == (
+        Item("perl", "4:5.32.1-471", "x86_64", module="perl:5.32"),
+        Item("bash", "5.1-1", "x86_64"),
+    )
+
+
 @pytest.mark.parametrize(
     "text",
     [

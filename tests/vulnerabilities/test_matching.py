@@ -1,10 +1,12 @@
 """Every trap that made others count wrongly, one test each."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from scanner.vulnerabilities.matching import Finding, Item, Row, UnknownDistribution, family, match, names
+from scanner.vulnerabilities.version_keys import dpkg_key
 
 DEBIAN, UBUNTU, ALMA, ARCH = "debian:12", "ubuntu:22.04", "alma:8", "arch"
 
@@ -22,8 +24,27 @@ def found(item: Item, *rows: Row, distribution: str = DEBIAN) -> list[Finding]:
 
 def test_a_version_before_the_fix_is_vulnerable_and_the_fix_is_not() -> None:
     (finding,) = found(Item("openssl", "3.0.1-1", "amd64"), row("openssl", "3.0.2-1", severity="high"))
-    assert finding == Finding("CVE-2026-1", "openssl", "amd64", "3.0.1-1", "3.0.2-1", "fixed", "high", "A-1")
+    wanted = Finding("CVE-2026-1", "openssl", "amd64", "3.0.1-1", "3.0.2-1", "fixed", "high", "A-1")
+    assert finding == replace(wanted, fixed_key=dpkg_key("3.0.2-1"))
     assert found(Item("openssl", "3.0.2-1"), row("openssl", "3.0.2-1")) == []
+
+
+@pytest.mark.parametrize(
+    ("installed", "module", "rows_module", "vulnerable"),
+    [
+        ("1:18.9.0-1.module_el9+1", "", "nodejs:18", True),  # one number tells the streams of nodejs apart
+        ("1:16.9.0-1.module_el9+1", "", "nodejs:18", False),
+        ("1:18.9.0-1.module_el9+1", "nodejs:18", "?", True),  # the row does not say which, the version does
+        ("1:16.9.0-1.module_el9+1", "nodejs:16", "?", False),
+        ("1:18.9.0-1.el9", "", "?", False),
+    ],
+)
+def test_a_stream_that_nobody_named_is_told_by_the_first_numbers(
+    installed: str, module: str, rows_module: str, vulnerable: bool
+) -> None:
+    item = Item("nodejs", installed, "x86_64", module=module)
+    fix = row("nodejs", "1:18.12.1-1.module_el9+2", distribution="alma:9", module=rows_module)
+    assert bool(found(item, fix, distribution="alma:9")) is vulnerable
 
 
 def test_debian_goes_by_the_source_package_and_its_own_version() -> None:

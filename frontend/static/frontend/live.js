@@ -45,7 +45,7 @@ function take(scan) {
 }
 
 function hearAll({ type, scans, scan }) {
-  if (type === "beat") return;
+  if (type === "beat" || type === "feed") return;
   const before = JSON.stringify(heard);
   if (type === "snapshot") heard = {};
   for (const { id, state } of scans ?? [scan]) heard = { ...heard, [id]: state };

@@ -30,17 +30,23 @@ class Command(BaseCommand):
             raise CommandError(f"There is no feed {unknown[0]!r}. Known are {', '.join(NAMES)}.", returncode=2)
         if file and len(names) != 1:
             raise CommandError("--file needs the name of one feed.", returncode=2)
-        wanted = names or list(settings.FEEDS)
+        try:
+            wanted = names or importing.wanted_feeds()
+        except DatabaseError as error:
+            raise CommandError(f"The database cannot be used ({error}). `manage.py migrate` prepares it.") from error
         if not wanted:
-            raise CommandError("Name feeds, or set FEEDS: no feed is read that nobody asked for.", returncode=2)
+            words = "no host has been scanned yet that needs one" if settings.FEEDS else "FEEDS is empty"
+            raise CommandError(f"Name feeds: {words}.", returncode=2)
         self.bar = Bar(self.stderr, sys.stderr.isatty())
-        failed = [name for name in wanted if not self.refresh(name, file)]
+        failed = [name for name in wanted if not self.refresh(name, file, all_releases=bool(names))]
         if failed:
             raise SystemExit(1)
 
-    def refresh(self, name: str, file: str) -> bool:
+    def refresh(self, name: str, file: str, all_releases: bool) -> bool:
+        """One that somebody names is read for all releases: they may want to check the inventory of another host."""
         try:
-            row = importing.refresh(name, file, say=lambda *news: self.show(name, *news))
+            releases = None if all_releases else importing.wanted_releases(name)
+            row = importing.refresh(name, file, releases, say=lambda *news: self.show(name, *news))
         except FeedError as error:
             self.bar.clear()
             self.stderr.write(f"{name}: {error}")
@@ -54,5 +60,6 @@ class Command(BaseCommand):
 
     def show(self, name: str, step: str, done: int, total: int | None) -> None:
         """A percentage where the end is known; else how far it is."""
-        amount = f"{done / 1024**2:.1f} MB" if step == "fetching" else f"{done:,} rows"
+        units = {"fetching": f"{done / 1024**2:.1f} MB", "matching": f"{done:,} package versions of hosts"}
+        amount = units.get(step, f"{done:,} rows")
         self.bar.show(round(100 * done / total) if total else 0, f"{name}: {step}, {amount}")
