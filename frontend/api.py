@@ -19,11 +19,16 @@ from django.views.decorators.http import require_POST, require_safe
 
 from frontend import access, live
 from scanner.announcing import announce
-from scanner.document import document, summary, utc
+from scanner.document import document, exposed, summary, utc
 from scanner.models import Host, Scan
 from scanner.package_managers import NAMES
+from scanner.vulnerabilities.exposure import fixes
 from tasks import scans as tasks
 
+WIDGET_EXTRAS = (
+    *("known_exploited", "max_severity", "max_epss", "oldest_security_update_hours"),
+    *("late_security_updates", "target_hours", "fix_first"),
+)
 WAIT = 30  # seconds that a request waits for its scan
 LOOK = 0.25  # seconds between two looks at it
 
@@ -76,6 +81,7 @@ def widget(request: HttpRequest, _: access.Caller) -> JsonResponse:
     host = chosen_host(request.GET.get("host", ""))
     scan = host.last_good_scan() if host else None
     level = host.level() if host else None
+    more = exposed(scan, fixes(scan)) if scan else {}
     return JsonResponse(
         {
             "status": level.status if level else "unknown",
@@ -85,6 +91,7 @@ def widget(request: HttpRequest, _: access.Caller) -> JsonResponse:
             "total_packages": scan.total_packages if scan else None,
             "scan_date": utc(scan.date) if scan else None,
             "package_manager": scan.package_manager if scan else None,
+            **{name: more.get(name) for name in WIDGET_EXTRAS},
         }
     )
 

@@ -1,12 +1,16 @@
 """The public shape of a scan: the one that the API, the socket, webhooks and the command line all use."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
+
+from django.conf import settings
 
 from scanner.models import Package, Scan, Update
 from scanner.package_managers.interface import Installed
 from scanner.package_managers.interface import Update as FoundUpdate
+from scanner.vulnerabilities.exposure import UNKNOWN, Fix, exploits_are_known, fixes, standing
+from scanner.vulnerabilities.urgency import SCALE
 
 UPDATE_FIELDS = (
     "name",
@@ -24,7 +28,7 @@ UPDATE_FIELDS = (
     "blocked",
     "command",
 )
-PACKAGE_FIELDS = ("name", "architecture", "version", "source", "source_version")
+PACKAGE_FIELDS = ("name", "architecture", "version", "source", "source_version", "module", "third_party")
 
 
 def summary(scan: Scan) -> dict[str, Any]:
@@ -39,6 +43,7 @@ def summary(scan: Scan) -> dict[str, Any]:
         "gaps": scan.gaps,
         "notes": scan.notes,
         "package_manager": scan.package_manager or None,
+        "distribution": scan.distribution or None,
         "scan_date": utc(scan.date),
         "metadata_date": utc(scan.metadata_date),
         "duration_seconds": round(scan.duration.total_seconds(), 3) if scan.duration else None,
@@ -70,11 +75,65 @@ def document(
     packages: Iterable[Package | Installed] | None = None,
 ) -> dict[str, Any]:
     """A scan with its updates and packages: the stored ones, or, for a scan that is not stored, those given."""
+    ranked = fixes(scan) if scan.pk else None
+    by_package = {(row.update.name, row.update.architecture): row for row in ranked or ()}
     return {
         **summary(scan),
-        "updates": [shape(row, UPDATE_FIELDS) for row in (scan.updates if updates is None else updates)],
+        **exposed(scan, ranked),
+        "updates": [
+            update_shape(row, by_package.get((row.name, row.architecture)))
+            for row in (scan.updates if updates is None else updates)
+        ],
         "packages": [shape(row, PACKAGE_FIELDS) for row in (scan.packages if packages is None else packages)],
     }
+
+
+def exposed(scan: Scan, ranked: Sequence[Fix] | None) -> dict[str, Any]:
+    """What the waiting security updates amount to, by what feeds say today; null is unknown."""
+    amounts = UNKNOWN if ranked is None else standing(scan, ranked)
+    return {
+        "cves": None if amounts.cves is None else list(amounts.cves),
+        "max_severity": None if amounts.max_severity is None else SCALE[amounts.max_severity],
+        "max_epss": amounts.max_epss,
+        "known_exploited": amounts.known_exploited,
+        "oldest_security_update_hours": None if amounts.oldest_hours is None else round(amounts.oldest_hours, 1),
+        "late_security_updates": amounts.late,
+        "target_hours": settings.SECURITY_TARGET_HOURS,
+        "fix_first": first_fix(amounts.first),
+    }
+
+
+def first_fix(fix: Fix | None) -> dict[str, Any] | None:
+    """What to install first, and why."""
+    if fix is None:
+        return None
+    names = ("name", "architecture", "installed_version", "available_version", "command")
+    return shape(fix.update, names) | {
+        "reason": fix.why,
+        "cves": [cve.id for cve in fix.cves[:10]],
+        "severity": None if fix.rank is None else SCALE[fix.rank],
+        "known_exploited": fix.known_exploited or (False if exploits_are_known([fix]) else None),
+        "epss": fix.epss,
+    }
+
+
+def update_shape(update: Update | FoundUpdate, fix: Fix | None) -> dict[str, Any]:
+    """An update, and of a security update of a stored scan what feeds say of it; null is unknown."""
+    found = shape(update, UPDATE_FIELDS) | {"published": utc(update.published)}
+    found |= dict.fromkeys(("why", "known_exploited", "epss", "available_since", "late", "risk_accepted_until"))
+    if fix:
+        found |= {
+            "cves": [cve.id for cve in fix.cves],
+            "advisories": [advisory for advisory, _ in fix.advisories],
+            "published": utc(fix.published),
+            "why": fix.why,
+            "known_exploited": fix.known_exploited or (False if exploits_are_known([fix]) else None),
+            "epss": fix.epss,
+            "available_since": utc(fix.since),
+            "late": fix.late,
+            "risk_accepted_until": fix.acceptance.until.isoformat() if fix.is_accepted and fix.acceptance else None,
+        }
+    return found
 
 
 def shape(row: object, names: Iterable[str]) -> dict[str, Any]:

@@ -61,8 +61,9 @@ def send_pending() -> None:
 
 @shared_task(ignore_result=True)
 def tell_stale() -> None:
-    """Tell of hosts whose last result has become too old."""
+    """Tell of hosts whose last result has become too old, and of security updates that are late now."""
     tell(events.owe_for_stale())
+    tell(events.owe_for_late())
 
 
 @shared_task

@@ -5,16 +5,19 @@ from datetime import datetime
 from typing import Any
 
 from django.conf import settings
+from django.db import transaction
 from django.db.models import Exists, OuterRef, Subquery
 from django.urls import reverse
 from django.utils import timezone
 
 from scanner import risk
-from scanner.document import shape, summary, utc
+from scanner.document import first_fix, shape, summary, utc
 from scanner.models import Event, Host, OpenUpdate, Scan, Webhook
 from scanner.models.event import TEST_PREFIX, new_event_id
 from scanner.models.scan import Changes
-from scanner.webhooks.fields import rank
+from scanner.vulnerabilities import exposure
+from scanner.vulnerabilities.exposure import Fix
+from scanner.vulnerabilities.urgency import rank
 
 VERSION = 1  # of the payload; it changes when a key goes or means something else
 LISTED = 20  # packages in a payload; the event's own address lists them all
@@ -26,6 +29,7 @@ SCAN_STALE = "security.package_scan_stale"
 STATUS_CHANGED = "security.status_changed"
 UPDATE_APPEARED = "security.update_appeared"
 UPDATE_RESOLVED = "security.update_resolved"
+UPDATE_LATE = "security.update_late"
 REBOOT_REQUIRED = "security.reboot_required"
 WEBHOOK_DISABLED = "security.webhook_disabled"
 DIGEST = "security.digest"
@@ -36,18 +40,20 @@ EVENT_TYPES = (  # what a webhook can listen to
     (STATUS_CHANGED, "A host's status level went up or down"),
     (UPDATE_APPEARED, "New security updates are waiting"),
     (UPDATE_RESOLVED, "Security updates are waiting no longer"),
+    (UPDATE_LATE, "Security updates have waited for longer than the target"),
     (REBOOT_REQUIRED, "A host needs a reboot"),
     (WEBHOOK_DISABLED, "A webhook has been switched off, since it kept failing"),
 )
 
-FoundUpdates = Mapping[tuple[str, str], Any]
-"""The updates of a scan by (name, architecture)."""
+FoundUpdates = Mapping[tuple[str, str], Fix]
+"""The security updates of a scan by (name, architecture)."""
 
 
 def owe_for_result(scan: Scan, changes: Changes, updates: Iterable[Any]) -> None:
     """The events of a scan that has counts. Call it in the transaction that stores them."""
     before = scan.host.scans.with_counts().exclude(pk=scan.pk).first()
-    found = {(update.name, update.architecture): update for update in updates if update.security}
+    ranked = exposure.fixes(scan, updates)
+    found = {(row.update.name, row.update.architecture): row for row in ranked}
     lists = {
         "appeared": worst_first(described(row, found) for row in changes.appeared),
         "resolved": [shape(row, ("name", "architecture")) | {"since": utc(row.since)} for row in changes.resolved],
@@ -63,7 +69,7 @@ def owe_for_result(scan: Scan, changes: Changes, updates: Iterable[Any]) -> None
     if scan.reboot_required and not (before and before.reboot_required):
         types.append(REBOOT_REQUIRED)
     changed = before is None or before.snapshot_id != scan.snapshot_id or level_before != level
-    write(types, scan, level, compared(before, level_before, changed, lists), full_lists=cut_off(lists))
+    write(types, scan, level, compared(before, level_before, changed, lists), full_lists=cut_off(lists), ranked=ranked)
 
 
 def owe_for_failure(scan: Scan) -> None:
@@ -90,6 +96,41 @@ def owe_for_stale() -> list[str]:
     return ids
 
 
+def owe_for_late() -> list[str]:
+    """Tell once of each security update that has waited for longer than the target. Answers the events' ids."""
+    overdue = OpenUpdate.objects.overdue(exposure.target())
+    hosts = Host.objects.filter(pk__in=overdue.values("host")).exclude(current=None)
+    return [pk for host in hosts.select_related("current__snapshot") for pk in owe_for_late_on(host)]
+
+
+def owe_for_late_on(host: Host) -> list[str]:
+    """Of a risk that somebody has accepted nothing is said until that has ended."""
+    scan = host.current
+    if scan is None:
+        return []
+    scan.host = host
+    ranked = exposure.fixes(scan)
+    late = {(row.update.name, row.update.architecture): row for row in ranked if row.late}
+    with transaction.atomic():
+        overdue = OpenUpdate.objects.overdue(exposure.target()).filter(host=host)
+        rows = [row for row in overdue.select_for_update() if (row.name, row.architecture) in late]
+        if not rows:
+            return []
+        OpenUpdate.objects.filter(pk__in=[row.pk for row in rows]).update(told_late_at=timezone.now())
+        told = worst_first(described(row, late) for row in rows)
+        level = host.level()
+        return write(
+            [UPDATE_LATE],
+            scan,
+            level,
+            compared(scan, level, True),
+            full_lists=cut_off({"late": told}),
+            key=f"late-{min(row.pk for row in rows)}",
+            ranked=ranked,
+            late=told,
+        )
+
+
 def write(
     types: Sequence[str],
     scan: Scan,
@@ -98,12 +139,16 @@ def write(
     *,
     full_lists: Mapping[str, Any] | None = None,
     key: str = "ended",
+    ranked: Sequence[Fix] | None = None,
+    late: Sequence[Mapping[str, Any]] | None = None,
 ) -> list[str]:
     """One row a type; those that are there already, since a task was delivered twice, stay as they are."""
     oldest = scan.host.open_updates.oldest()
     ids = sorted(new_event_id() for _ in types)  # within a millisecond they are in no order
     now = timezone.now()
-    data = scan_data(scan, level, comparison, oldest)
+    data = scan_data(scan, level, comparison, oldest, ranked)
+    if late is not None:
+        data |= {"late": late[:LISTED], "late_more": max(0, len(late) - LISTED)}
     Event.objects.bulk_create(
         (
             Event(
@@ -131,8 +176,14 @@ def envelope(pk: str, event_type: str, at: datetime, data: Mapping[str, Any]) ->
 
 
 def scan_data(
-    scan: Scan, level: risk.Level, comparison: Mapping[str, Any], oldest: OpenUpdate | None
+    scan: Scan,
+    level: risk.Level,
+    comparison: Mapping[str, Any],
+    oldest: OpenUpdate | None,
+    ranked: Sequence[Fix] | None,
 ) -> dict[str, Any]:
+    """`ranked`: the scan's security updates; None where they are not known."""
+    amounts = exposure.UNKNOWN if ranked is None else exposure.standing(scan, ranked)
     return {
         "host": host_data(scan.host),
         "status": level.status,
@@ -140,6 +191,10 @@ def scan_data(
         "scan": scan_with_addresses(scan),
         "changes": dict(comparison),
         "oldest_security_update": {"name": oldest.name, "since": utc(oldest.since)} if oldest else None,
+        "late_security_updates": amounts.late,
+        "target_hours": settings.SECURITY_TARGET_HOURS,
+        "known_exploited": amounts.known_exploited,
+        "fix_first": first_fix(amounts.first),
     }
 
 
@@ -178,10 +233,10 @@ def compared(
 
 
 def described(row: OpenUpdate, found: FoundUpdates) -> dict[str, Any]:
-    update = found[row.name, row.architecture]
+    fix = found[row.name, row.architecture]
     names = ("name", "architecture", "installed_version", "available_version", "severity")
-    lists = {name: list(getattr(update, name))[:10] for name in ("cves", "advisories")}
-    return shape(update, names) | lists | {"since": utc(row.since)}
+    lists = {"cves": [cve.id for cve in fix.cves[:10]], "advisories": list(fix.update.advisories[:10])}
+    return shape(fix.update, names) | lists | {"since": utc(row.since)}
 
 
 def worst_first(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -231,7 +286,8 @@ def event_for_test(scan: Scan | None) -> Event:
     pk, now = new_event_id(TEST_PREFIX), timezone.now()
     told = Event.objects.real().filter(scan=scan.pk, type=SCAN_COMPLETED).first() if scan.pk else None
     comparison = told.payload["data"]["changes"] if told else compared(None, None, True)
-    data = scan_data(scan, scan.level, comparison, scan.host.open_updates.oldest() if scan.pk else None)
+    oldest = scan.host.open_updates.oldest() if scan.pk else None
+    data = scan_data(scan, scan.level, comparison, oldest, exposure.fixes(scan) if scan.pk else None)
     data = (with_address(data, told.pk) if told else data) | {"test": True}
     payload = envelope(pk, SCAN_COMPLETED, now, data)
     return Event(

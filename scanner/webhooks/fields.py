@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from scanner.vulnerabilities.urgency import SEVERITY_RANK
+
 Type = Literal["int", "double", "bool", "string", "timestamp", "list of string", "list of package"]
 
 STATUSES = ("success", "warning", "danger", "unknown")
@@ -45,11 +47,12 @@ FIELDS = (
     Field("scan_date", "timestamp", "When the scan was made"),
     Field("now", "timestamp", "The time at which the filter is evaluated"),
     Field("oldest_security_update_hours", "double", "For how many hours the oldest security update has been waiting"),
-    Field("critical_updates", "int", "Security updates that a vendor rates critical; not known where none is rated"),
-    Field("high_updates", "int", "Security updates that a vendor rates high; not known where none is rated"),
-    Field(
-        "max_severity", "int", "The worst severity that a vendor gives one, such as high; not known where none is rated"
-    ),
+    Field("late_security_updates", "int", "Those that have waited for longer than SECURITY_TARGET_HOURS"),
+    Field("critical_updates", "int", "Security updates that are rated critical; not known where none is rated"),
+    Field("high_updates", "int", "Security updates that are rated high; not known where none is rated"),
+    Field("max_severity", "int", "The worst severity that one is rated, such as high; not known where none is rated"),
+    Field("max_epss", "double", "The highest EPSS, from 0 to 1, of a CVE that they fix; not known without that feed"),
+    Field("known_exploited", "bool", "Whether a CVE that they fix is known to be exploited, and its risk not accepted"),
     Field("cves", "list of string", "The CVEs that the security updates fix"),
     Field("host.name", "string", "The host's name"),
     Field("host.tags", "list of string", "The host's tags"),
@@ -63,17 +66,9 @@ PACKAGE_FIELDS = (
 )
 """`severity` is one of the numbers below and missing where nobody has given any; `blocked` may be empty."""
 
-CONSTANTS: Mapping[str, int] = {"none": 0, "negligible": 1, "low": 2, "medium": 3, "high": 4, "critical": 5}
-
-SEVERITY_RANK = {
-    **CONSTANTS,
-    "unimportant": CONSTANTS["negligible"],
-    "minor": CONSTANTS["low"],
-    "moderate": CONSTANTS["medium"],
-    "important": CONSTANTS["high"],
-    "urgent": CONSTANTS["critical"],
+CONSTANTS: Mapping[str, int] = {
+    word: SEVERITY_RANK[word] for word in ("none", "negligible", "low", "medium", "high", "critical")
 }
-"""The vendors' words, in small letters."""
 
 EXAMPLES = (
     ("security_updates > 10", "More than ten security updates"),
@@ -81,14 +76,10 @@ EXAMPLES = (
     ('security_updates > 10 && "prod" in host.tags', "Production with more than ten"),
     ("new_security_updates > 0", "Something new appeared"),
     ('"CVE-2026-1111" in cves', "A certain CVE"),
+    ("known_exploited", "Something that is known to be exploited"),
     ("max_severity >= high", "High or critical"),
     ('status == "danger"', "High risk"),
     ("oldest_security_update_hours > 48", "Waiting for more than two days"),
     ("reboot_required", "Reboot needed"),
 )
 """An expression, and what it is for."""
-
-
-def rank(severity: str) -> int | None:
-    """The number of a vendor's word; None where it says nothing or something unknown."""
-    return SEVERITY_RANK.get(severity.strip().lower())

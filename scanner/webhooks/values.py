@@ -6,12 +6,16 @@ from typing import Any
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 
-from scanner.models import Event, Update
+from scanner.models import Event, Scan
 from scanner.risk import RISK_LEVELS, UNKNOWN
-from scanner.webhooks.fields import CONSTANTS, rank
+from scanner.vulnerabilities.exposure import Fix, fixes, standing
+from scanner.webhooks.fields import CONSTANTS
 
 PACKAGES = 500  # CEL's `filter` takes memory by their square
-FROM_UPDATES = {"critical_updates", "high_updates", "max_severity", "cves", "packages", "packages_truncated"}
+FROM_UPDATES = {
+    *("critical_updates", "high_updates", "max_severity", "max_epss", "known_exploited", "late_security_updates"),
+    *("cves", "packages", "packages_truncated"),
+}
 LEVELS = {level.label: level.severity for level in (*(level for _, level in RISK_LEVELS), UNKNOWN)}
 
 
@@ -24,7 +28,7 @@ def values(event: Event, wanted: Collection[str]) -> dict[str, Any]:
     if data["scan"]:
         found |= of_scan(data) | of_changes(data["changes"]) | of_age(data)
         if FROM_UPDATES & set(wanted) and event.scan and event.scan.security_updates is not None:
-            found |= of_updates(list(event.scan.updates.security()))
+            found |= of_updates(event.scan, fixes(event.scan))
     return {name: value for name, value in found.items() if value is not None}
 
 
@@ -50,26 +54,28 @@ def of_age(data: dict[str, Any]) -> dict[str, Any]:
     return {"oldest_security_update_hours": 0.0 if data["scan"]["security_updates"] == 0 else None}
 
 
-def of_updates(updates: list[Update]) -> dict[str, Any]:
-    """From the security updates that a scan found. Severities are the vendors': unknown where none has given any."""
-    rated = [(update, rank(update.severity)) for update in updates]
-    known = [number for _, number in rated if number is not None]
+def of_updates(scan: Scan, ranked: list[Fix]) -> dict[str, Any]:
+    """From the security updates that a scan found, and what feeds say of them now."""
+    known = [row.rank for row in ranked if row.rank is not None]
     found: dict[str, Any] = {}
-    if known or not updates:
-        found = {
-            "max_severity": max(known, default=CONSTANTS["none"]),
-            "critical_updates": known.count(CONSTANTS["critical"]),
-            "high_updates": known.count(CONSTANTS["high"]),
-        }
-    worst_first = sorted(rated, key=lambda pair: (-(pair[1] or 0), pair[0].name))
+    if known or not ranked:
+        numbers = {"critical_updates": CONSTANTS["critical"], "high_updates": CONSTANTS["high"]}
+        found = {name: known.count(number) for name, number in numbers.items()}
+    amounts = standing(scan, ranked)
+    worst_first = sorted(ranked, key=lambda row: (-(row.rank or 0), row.update.name))
     return found | {
-        "cves": list(dict.fromkeys(cve for update in updates for cve in update.cves)),
-        "packages": [package(update, number) for update, number in worst_first[:PACKAGES]],
-        "packages_truncated": len(updates) > PACKAGES,
+        "max_severity": amounts.max_severity,
+        "max_epss": amounts.max_epss,
+        "known_exploited": amounts.known_exploited,
+        "late_security_updates": amounts.late,
+        "cves": list(amounts.cves or ()),
+        "packages": [package(row) for row in worst_first[:PACKAGES]],
+        "packages_truncated": len(ranked) > PACKAGES,
     }
 
 
-def package(update: Update, severity: int | None) -> dict[str, Any]:
-    names = ("name", "architecture", "installed_version", "available_version", "source", "cves", "advisories", "held")
-    found = {name: getattr(update, name) for name in names} | {"blocked": update.blocked or "", "severity": severity}
+def package(row: Fix) -> dict[str, Any]:
+    names = ("name", "architecture", "installed_version", "available_version", "source", "advisories", "held")
+    found = {name: getattr(row.update, name) for name in names}
+    found |= {"blocked": row.update.blocked or "", "severity": row.rank, "cves": [cve.id for cve in row.cves]}
     return {name: value for name, value in found.items() if value is not None}

@@ -178,6 +178,15 @@ def update_resolved(story: Story) -> Words:
     return f"{story.host}: {fixed} fixed", f"{gone}. {standing(story, pronoun=True)}: {waits(story)}."
 
 
+def update_late(story: Story) -> Words:
+    number = len(story.data.get("late") or ()) + (story.data.get("late_more") or 0)
+    late = counted(number or None, "security update")
+    has, hours = "has" if number == 1 else "have", story.data.get("target_hours")
+    target = f"for more than {hours} h" if hours else "for longer than the target"
+    has_waited = f"{late} of {story.host} {has} waited {target}"
+    return f"{story.host}: {late} late", f"{has_waited}. {standing(story, pronoun=True)}: {waits(story)}."
+
+
 def reboot_required(story: Story) -> Words:
     return (
         f"{story.host} needs a reboot",
@@ -219,6 +228,7 @@ TOLD_BY = {
     "security.status_changed": status_changed,
     "security.update_appeared": update_appeared,
     "security.update_resolved": update_resolved,
+    "security.update_late": update_late,
     "security.reboot_required": reboot_required,
     "security.webhook_disabled": webhook_disabled,
     "security.digest": digest,
@@ -258,6 +268,7 @@ def facts(story: Story) -> Iterable[tuple[str, str]]:
     return (
         ("Status", story.level.label),
         ("Security updates", security_updates(story)),
+        ("Fix first", fix_first(story)),
         ("Error", plain(story.scan.get("error"), ERROR)),
         ("Next step", plain(story.scan.get("next_step"), TEXT)),
         ("Before", before(story) if story.scan.get("state") == "failed" else ""),
@@ -267,6 +278,13 @@ def facts(story: Story) -> Iterable[tuple[str, str]]:
         ("Scanned", scanned(story) if story.type.endswith("_stale") else ""),
         ("Tags", several((story.data.get("host") or {}).get("tags") or (), 10, ", ")),
     )
+
+
+def fix_first(story: Story) -> str:
+    """ "openssl: CVE-2026-1111 is known to be exploited (CISA, since 3 Nov 2026)." """
+    first = story.data.get("fix_first") or {}
+    parts = (plain(first.get("name"), NAME), plain(first.get("reason"), TEXT))
+    return ": ".join(part for part in parts if part)
 
 
 def security_updates(story: Story) -> str:
@@ -323,6 +341,8 @@ def scanned(story: Story) -> str:
 
 def package_lines(story: Story) -> list[str]:
     """What appeared, the worst first, then what is fixed."""
+    if late := story.data.get("late"):
+        return capped([package_line(row, repeated(late)) for row in late], PACKAGES, story.data.get("late_more") or 0)
     appeared, resolved = (story.changes.get(name) or () for name in ("appeared", "resolved"))
     if story.type.endswith("_resolved"):
         appeared = ()

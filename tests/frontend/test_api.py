@@ -8,6 +8,8 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
+from frontend.api import WIDGET_EXTRAS
+from scanner.document import utc
 from scanner.models import ApiToken, Scan
 from tests.make import make_host, make_report, make_scan, make_update, make_user
 
@@ -42,7 +44,7 @@ def test_the_widget_of_a_scanned_host(client: Client) -> None:
 
 def test_the_widget_without_any_scan_says_unknown_and_null(client: Client) -> None:
     found = client.get(WIDGET, **bearer("read")).json()
-    assert found == dict.fromkeys(KEYS) | {"status": "unknown", "status_label": "Unknown"}
+    assert found == dict.fromkeys((*KEYS, *WIDGET_EXTRAS)) | {"status": "unknown", "status_label": "Unknown"}
 
 
 def test_the_widget_keeps_the_last_good_scan_after_a_failed_one(client: Client) -> None:
@@ -149,6 +151,13 @@ def test_a_scans_document_has_the_public_shape(client: Client) -> None:
         "held": False,
         "blocked": None,
         "command": "apt-get install --only-upgrade openssl",
+        "published": None,
+        "why": "1.0-2 is in Debian-Security (bookworm-security).",
+        "known_exploited": None,
+        "epss": None,
+        "available_since": utc(scan.started_at),
+        "late": False,
+        "risk_accepted_until": None,
     }
     assert found["packages"][0] == {
         "name": "openssl",
@@ -156,6 +165,8 @@ def test_a_scans_document_has_the_public_shape(client: Client) -> None:
         "version": "1.0-1",
         "source": "openssl",
         "source_version": "1.0-1",
+        "module": "",
+        "third_party": "",
     }
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from scanner.document import UPDATE_FIELDS
 from tests.hosts.apt import DEBIAN, SECURITY, AptHost, Deb
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -55,6 +56,8 @@ def test_json_is_one_document_on_stdout_and_needs_no_database(host: AptHost) -> 
         "version": "3.0.1",
         "source": "openssl",
         "source_version": "3.0.1",
+        "module": "",
+        "third_party": "",
     }
     assert not (host.root.parent / "data/db.sqlite3").exists()
 
@@ -94,9 +97,18 @@ def test_a_saved_scan_is_stored_without_broker_or_worker(host: AptHost) -> None:
     assert command(host, "migrate", "-v0").returncode == 0
     code, found = scan(host, "--save")
     assert (code, found["id"], found["state"], found["security_updates"]) == (0, 1, "completed", 1)
-    assert found == {**scan(host, "--no-refresh")[1], **{key: found[key] for key in PER_SCAN}}
+    passing = scan(host, "--no-refresh")[1]
+    assert found == {**passing, **{key: found[key] for key in (*PER_SCAN, *ONLY_STORED)}}
+    assert found["fix_first"]["name"] == "openssl" and all(passing[key] is None for key in EXPOSED)
+    assert [shape(update) for update in found["updates"]] == [shape(update) for update in passing["updates"]]
 
 
+def shape(update: dict[str, Any]) -> dict[str, Any]:
+    return {name: update[name] for name in UPDATE_FIELDS}
+
+
+EXPOSED = ("cves", "oldest_security_update_hours", "late_security_updates", "fix_first")
+ONLY_STORED = ("updates", *EXPOSED)  # what takes a look into the database
 PER_SCAN = ("id", "url", "scan_date", "metadata_date", "duration_seconds", "services_to_restart", "services_reason")
 
 

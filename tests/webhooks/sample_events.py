@@ -11,6 +11,7 @@ TYPES = (
     "security.status_changed",
     "security.update_appeared",
     "security.update_resolved",
+    "security.update_late",
     "security.reboot_required",
     "security.webhook_disabled",
     "security.digest",
@@ -138,6 +139,7 @@ def every_type() -> list[dict[str, Any]]:
     special = {
         "package_scan_failed": event("package_scan_failed", **failed_scan()),
         "package_scan_stale": event("package_scan_stale", status="unknown", status_label="Unknown"),
+        "update_late": event("update_late", late=[package("curl")], target_hours=48),
         "webhook_disabled": disabled_event(),
         "digest": digest_event(),
     }

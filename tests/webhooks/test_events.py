@@ -7,7 +7,7 @@ import pytest
 from django.utils import timezone
 
 from scanner import scanning
-from scanner.models import Event, OpenUpdate, Scan
+from scanner.models import AcceptedRisk, Event, OpenUpdate, Scan
 from scanner.package_managers.interface import Gap, Restarts
 from scanner.webhooks import events
 from tests.make import make_host, make_report, make_scan, make_update
@@ -131,6 +131,31 @@ def test_a_result_that_becomes_too_old_is_told_once() -> None:
     assert events.owe_for_stale() == []
     told = data("package_scan_stale")
     assert (told["status"], told["changes"]["previous_scan"]["id"]) == ("unknown", good.pk)
+
+
+def test_an_update_that_has_waited_too_long_is_told_once_and_each_later_one_as_well() -> None:
+    make_scan(report=make_report(make_update("openssl"), make_update("vim"), make_update("bash", security=False)))
+    assert events.owe_for_late() == []
+    OpenUpdate.objects.filter(name="openssl").update(since=timezone.now() - timedelta(hours=49))
+    assert len(events.owe_for_late()) == 1
+    assert events.owe_for_late() == []
+    told = data("update_late")
+    assert ([row["name"] for row in told["late"]], told["late_more"], told["target_hours"]) == (["openssl"], 0, 48)
+    assert (told["late_security_updates"], told["fix_first"]["name"]) == (1, "openssl")
+    OpenUpdate.objects.update(since=timezone.now() - timedelta(hours=50))
+    assert len(events.owe_for_late()) == 1
+    assert [row["name"] for row in data("update_late")["late"]] == ["vim"]
+
+
+def test_of_an_accepted_risk_nothing_is_late_until_it_ends() -> None:
+    make_scan(report=make_report(make_update("openssl")))
+    OpenUpdate.objects.update(since=timezone.now() - timedelta(hours=49))
+    risk = AcceptedRisk.objects.create(
+        package="openssl", everywhere=True, until=timezone.localdate(), accepted_by="ann", reason="Not reachable"
+    )
+    assert events.owe_for_late() == []
+    risk.withdraw("bob")
+    assert len(events.owe_for_late()) == 1
 
 
 def test_a_host_that_was_scanned_again_is_not_stale() -> None:

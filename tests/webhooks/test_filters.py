@@ -18,8 +18,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from scanner.vulnerabilities.urgency import rank
 from scanner.webhooks import filters
-from scanner.webhooks.fields import CONSTANTS, EXAMPLES, FIELDS, PACKAGE_FIELDS, rank
+from scanner.webhooks.fields import CONSTANTS, EXAMPLES, FIELDS, PACKAGE_FIELDS
 from scanner.webhooks.filter_messages import TOO_EXPENSIVE
 from scanner.webhooks.filters import EVALUATOR, CannotEvaluate, FilterError, Problem, check, evaluate, needs
 
@@ -56,6 +57,9 @@ EVENT: dict[str, Any] = {
     "scan_date": "2026-01-31T06:00:00Z",
     "now": datetime(2026, 2, 2, 6, 30, tzinfo=UTC),
     "oldest_security_update_hours": 50.5,
+    "late_security_updates": 1,
+    "max_epss": 0.87,
+    "known_exploited": True,
     "critical_updates": 0,
     "high_updates": 3,
     "max_severity": 4,

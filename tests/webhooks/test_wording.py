@@ -109,6 +109,13 @@ def test_an_appeared_update_says_what_where_and_how_bad() -> None:
             "1 security update of web-1 waits no longer. It is at High Risk: 23 security updates are waiting.",
         ),
         (
+            event("update_late", late=[package("curl"), package("sudo")], late_more=1, target_hours=48),
+            "web-1: 3 security updates late",
+            "high",
+            "3 security updates of web-1 have waited for more than 48 h. "
+            "It is at High Risk: 23 security updates are waiting.",
+        ),
+        (
             event("reboot_required", status_label="Low Risk", scan=scan(security_updates=1, reboot_required=True)),
             "web-1 needs a reboot",
             "low",
@@ -270,6 +277,13 @@ def test_exactly_ten_are_all_shown() -> None:
 
 def test_what_is_fixed_is_listed_as_fixed() -> None:
     assert told("update_resolved").lines == ("zlib1g: fixed",)
+
+
+def test_what_is_late_is_listed_and_what_to_fix_first_says_why() -> None:
+    first = {"name": "curl", "reason": "CVE-2026-1111 is known to be exploited (CISA, since 3 Nov 2026)."}
+    found = told("update_late", late=[package("curl")], late_more=4, fix_first=first)
+    assert found.lines == ("curl 3.0.1 → 3.0.2 (critical, CVE-2026-1111)", "and 4 more")
+    assert fact(found, "Fix first") == f"curl: {first['reason']}"
 
 
 def test_a_package_line_leaves_out_what_is_not_known() -> None:

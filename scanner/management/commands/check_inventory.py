@@ -3,8 +3,7 @@
 import json
 import sys
 from argparse import ArgumentParser
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -12,44 +11,26 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError
 
 from scanner.document import utc
-from scanner.models import AffectedPackage, ExploitScore, Feed, KnownExploited, Vulnerability
+from scanner.models import AffectedPackage, Feed
 from scanner.vulnerabilities import feeds, inventory, matching
+from scanner.vulnerabilities.exposure import known, rated
 from scanner.vulnerabilities.matching import Finding
-from scanner.webhooks.fields import rank
+from scanner.vulnerabilities.urgency import Cve, order
 
 ORDER = ("fixed", "pro", "open", "undetermined", "unconfirmed", "postponed", "no_dsa", "ignored", "eol", "unimportant")
 EXAMPLE = "debian:12, ubuntu:22.04, alma:9, rocky:9, rhel:9, sles:15.5, arch"
 
 
-@dataclass(frozen=True)
-class Known:
-    """What is known of the CVEs apart from the packages."""
+def by_urgency(findings: Iterable[Finding]) -> list[tuple[Finding, Cve]]:
+    """Fix first: what is known to be exploited, then what can be fixed before the rest, each by its urgency."""
+    findings = list(findings)
+    details = known([finding.cve for finding in findings])
+    pairs = [(finding, rated(finding, details)) for finding in findings]
+    return sorted(pairs, key=lambda pair: (pair[1].exploited is None, ORDER.index(pair[0].status), *rank_of(*pair)))
 
-    exploited: frozenset[str]
-    epss: dict[str, float]
-    severity: dict[str, str]
 
-    @classmethod
-    def of(cls, findings: Sequence[Finding]) -> "Known":
-        cves = {finding.cve for finding in findings if finding.cve}
-        scores = dict(ExploitScore.objects.values_list("cve", "epss")) if cves else {}
-        severities = Vulnerability.objects.exclude(severity="").values_list("cve", "severity") if cves else ()
-        exploited = frozenset(KnownExploited.objects.values_list("cve", flat=True)) if cves else frozenset()
-        return cls(exploited & cves, scores, dict(severities))
-
-    def severity_of(self, finding: Finding) -> str:
-        return finding.severity or self.severity.get(finding.cve, "")
-
-    def urgency(self, finding: Finding) -> tuple[Any, ...]:
-        """Fix first: what is exploited, what is likely to be, what is bad; and what can be fixed before the rest."""
-        return (
-            finding.cve not in self.exploited,
-            ORDER.index(finding.status),
-            -self.epss.get(finding.cve, 0.0),
-            -(rank(self.severity_of(finding)) or 0),
-            finding.package,
-            finding.cve or finding.advisory,
-        )
+def rank_of(finding: Finding, cve: Cve) -> tuple[Any, ...]:
+    return *order(cve), finding.package, cve.id
 
 
 class Command(BaseCommand):
@@ -58,6 +39,8 @@ class Command(BaseCommand):
         "name, version, architecture, source and source version. Uses the feeds that have been read (refresh_feeds). "
         "Exit status: 0 checked, 1 it could not be checked, 2 wrong usage."
     )
+
+    requires_system_checks = ()  # they would load all pages first, which takes longer than the answer
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("file", metavar="FILE", help="The list; - reads standard input")
@@ -74,14 +57,12 @@ class Command(BaseCommand):
             used = self.feeds_about(distribution)
             names = matching.names(brought.items, distribution)
             rows = AffectedPackage.objects.about(distribution, names)
-            findings = list(matching.match(brought.items, rows, distribution))
-            known = Known.of(findings)
+            findings = by_urgency(matching.match(brought.items, rows, distribution))
         except matching.UnknownDistribution as error:
             raise CommandError(str(error), returncode=2) from error
         except DatabaseError as error:
             raise CommandError(f"The database cannot be used ({error}). `manage.py migrate` prepares it.") from error
-        findings.sort(key=known.urgency)
-        document = answer(brought, distribution, used, findings, known)
+        document = answer(brought, distribution, used, findings)
         self.stdout.write(json.dumps(document, indent=2) if options["json"] else table(document))
 
     def read(self, file: str) -> inventory.Inventory:
@@ -105,7 +86,7 @@ class Command(BaseCommand):
 
 
 def answer(
-    brought: inventory.Inventory, distribution: str, used: list[Feed], findings: list[Finding], known: Known
+    brought: inventory.Inventory, distribution: str, used: list[Feed], findings: list[tuple[Finding, Cve]]
 ) -> dict[str, Any]:
     return {
         "distribution": distribution,
@@ -120,12 +101,12 @@ def answer(
                 "installed_version": finding.installed_version,
                 "fixed_version": finding.fixed_version or None,
                 "status": finding.status,
-                "severity": known.severity_of(finding) or None,
+                "severity": cve.severity or None,
                 "advisory": finding.advisory,
-                "known_exploited": finding.cve in known.exploited,
-                "epss": known.epss.get(finding.cve),
+                "known_exploited": cve.exploited is not None,
+                "epss": cve.epss,
             }
-            for finding in findings
+            for finding, cve in findings
         ],
     }
 
