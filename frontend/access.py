@@ -60,18 +60,28 @@ def may_manage_webhooks(user: AbstractBaseUser | AnonymousUser) -> bool:
     return may_see(user) and user.has_perm("scanner.manage_webhooks")  # type: ignore[union-attr]
 
 
+def may_accept_risk(user: AbstractBaseUser | AnonymousUser) -> bool:
+    return may_see(user) and user.has_perm("scanner.accept_risk")  # type: ignore[union-attr]
+
+
+def may_refresh_feeds(user: AbstractBaseUser | AnonymousUser) -> bool:
+    return may_see(user) and user.has_perm("scanner.change_feed")  # type: ignore[union-attr]
+
+
 RIGHTS = {ApiToken.Scope.READ: may_see, ApiToken.Scope.SCAN: may_run, ApiToken.Scope.ADMIN: may_manage_webhooks}
 """What a session must be allowed at a door for programs that asks tokens for this scope."""
 
 
-def pages_for(allowed: Callable[[AbstractBaseUser | AnonymousUser], bool]) -> Callable[[View], View]:
-    """A page: the sign-in page for strangers, 403 for who is signed in but may not see it."""
+def pages_for(allowed: Callable[[AbstractBaseUser | AnonymousUser], bool], words: str = "") -> Callable[[View], View]:
+    """A page: the sign-in page for strangers, 403 for who is signed in but may not see it. `words`: what staff lack."""
 
     def guard(view: View) -> View:
         @login_required
         @wraps(view)
         def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
             if not allowed(request.user):
+                if words and may_see(request.user):
+                    return render(request, "403.html", {"message": words}, status=403)
                 raise PermissionDenied
             return view(request, *args, **kwargs)
 
@@ -82,6 +92,8 @@ def pages_for(allowed: Callable[[AbstractBaseUser | AnonymousUser], bool]) -> Ca
 
 staff_only = pages_for(may_see)
 managers_only = pages_for(may_manage_webhooks)
+accepters_only = pages_for(may_accept_risk, "Your account may not accept risks, nor withdraw that.")
+refreshers_only = pages_for(may_refresh_feeds, "Your account may not refresh feeds.")
 
 
 def caller(request: HttpRequest, scope: str) -> Caller:

@@ -1,14 +1,20 @@
-"""What in the admin needs the queue, and so is here, not in scanner/: hosts, webhooks, deliveries, events."""
+"""What in the admin needs the queue, and so is here, not in scanner/: hosts, feeds, webhooks, deliveries,
+events."""
 
 from django.contrib import admin, messages
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest
+from django.template.defaultfilters import filesizeformat
+from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from kombu.exceptions import OperationalError as BrokerAway
 
-from frontend.access import may_manage_webhooks
+from frontend import feed_pages
+from frontend.access import may_manage_webhooks, may_refresh_feeds
+from frontend.templatetags.words import distance
 from scanner.admin import ReadOnly
-from scanner.models import Attempt, Delivery, Event, Host, Scan, Tag, Webhook
+from scanner.models import Attempt, Delivery, Event, Feed, Host, Scan, Tag, Webhook
 from scanner.webhooks import editing
 from tasks import scans as tasks
 from tasks.webhooks import send_again
@@ -137,3 +143,37 @@ class EventAdmin(ForManagers):
     search_fields = ["id", "host__name"]
     date_hierarchy = "created_at"
     list_select_related = ["host"]
+
+
+@admin.register(Feed)
+class FeedAdmin(ReadOnly):
+    list_display = ["name", "age", "rows", "megabytes", "dropped", "step", "checked_at", "error"]
+    search_fields = ["name", "error"]
+    exclude = ["source", "size"]
+    readonly_fields = ["read_from", "megabytes"]
+    actions = ["refresh_now"]
+
+    @admin.display(description="age", ordering="imported_at")
+    def age(self, feed: Feed) -> str:
+        return distance(feed.imported_at, timezone.now()) if feed.imported_at else "never read"
+
+    @admin.display(description="size", ordering="size")
+    def megabytes(self, feed: Feed) -> str:
+        return filesizeformat(feed.size)
+
+    @admin.display(description="read from")
+    def read_from(self, feed: Feed) -> str:
+        return feed_pages.shown(feed.source)
+
+    def has_refresh_permission(self, request: HttpRequest) -> bool:
+        return may_refresh_feeds(request.user)
+
+    @admin.action(description="Refresh now", permissions=["refresh"])
+    def refresh_now(self, request: HttpRequest, feeds: QuerySet[Feed]) -> None:
+        wanted = [feed.name for feed in feeds if feed.name in feed_pages.names()]
+        try:
+            started = feed_pages.start(wanted)
+        except (BrokerAway, OSError):
+            messages.error(request, feed_pages.NO_QUEUE)
+        else:
+            feed_pages.say_what_started(request, wanted, started)

@@ -1,12 +1,16 @@
-"""The form of a webhook. What it means is checked where the API has it checked, too: scanner.webhooks.editing."""
+"""Forms: of a webhook, which is checked where the API has it checked, too (scanner.webhooks.editing); of a risk."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
+from datetime import date, timedelta
+from difflib import get_close_matches
 from typing import Any
 
 from django import forms
 from django.utils import timezone
 
-from scanner.models import Webhook
+from scanner.models import AcceptedRisk, Host, Tag, Webhook
+from scanner.models.finding import in_chunks
 from scanner.webhooks import editing
 from scanner.webhooks.channels import channel
 from scanner.webhooks.events import EVENT_TYPES, SCAN_COMPLETED, SCAN_FAILED
@@ -117,3 +121,150 @@ def first_values(webhook: Webhook) -> Mapping[str, Any]:
             fresh["recipients"] = webhook.shown_target
     muted = webhook.muted_until if webhook.muted_until and webhook.muted_until > timezone.now() else None
     return {name: getattr(webhook, name) for name in editing.PLAIN} | {"muted_until": muted} | fresh
+
+
+# --- accepted risks ---------------------------------------------------------------------------------
+
+EVERYWHERE, HOSTS, TAGS = "everywhere", "hosts", "tags"
+PLACES = [
+    (EVERYWHERE, "Everywhere, also on hosts to come"),
+    (HOSTS, "On some hosts"),
+    (TAGS, "On all hosts with a tag"),
+]
+USUAL_DAYS, MOST_DAYS = 30, 365
+LONGEST_REASON = 2000  # characters
+CVE = re.compile(r"CVE-\d{4}-\d{4,}", re.ASCII | re.IGNORECASE)
+# TEMP-0517018-A83CE6, ALSA-2026:1234, openSUSE-SU-2024:0123-1
+ADVISORY = re.compile(r"[A-Za-z][\w.:+]*-[\w.:+-]*\d[\w.:+-]*", re.ASCII)
+PACKAGE = re.compile(r"[^\s,;<>/]+")
+BETWEEN_HOSTS, BETWEEN_TAGS = re.compile(r"[,\n]"), re.compile(r"[,\s]")  # a host's name may have spaces
+SOME = 3  # wrong names that are named
+
+
+class RiskForm(forms.Form):
+    cve = forms.CharField(
+        required=False,
+        max_length=30,
+        label="CVE",
+        help_text="Or the id of an advisory that names no CVE.",
+        widget=forms.TextInput({"placeholder": "CVE-2026-1234", "autocomplete": "off", "spellcheck": "false"}),
+    )
+    package = forms.CharField(
+        required=False,
+        max_length=255,
+        help_text="With a CVE: only in this package. Alone: all that is open in it, also what is found later.",
+        widget=forms.TextInput({"placeholder": "openssl", "autocomplete": "off", "spellcheck": "false"}),
+    )
+    where = forms.ChoiceField(choices=PLACES, widget=forms.RadioSelect, label="Where")
+    hosts = forms.CharField(
+        required=False,
+        widget=forms.Textarea({"rows": 2, "autocomplete": "off", "spellcheck": "false", "autocapitalize": "off"}),
+        help_text="Names, separated by commas or lines.",
+    )
+    tags = forms.CharField(
+        required=False,
+        widget=forms.TextInput({"autocomplete": "off", "spellcheck": "false", "autocapitalize": "off"}),
+        help_text="Separated by commas or spaces. Hosts that get the tag later are meant, too.",
+    )
+    reason = forms.CharField(
+        widget=forms.Textarea({"rows": 4, "maxlength": LONGEST_REASON}),
+        help_text="Why one can live with it for a while. It is shown wherever the risk is.",
+    )
+    until = forms.DateField(
+        widget=forms.DateInput({"type": "date"}, "%Y-%m-%d"),
+        label="Until",
+        help_text="The last day on which it holds, at most a year ahead.",
+        error_messages={"invalid": "A date is like 2026-12-31."},
+    )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        today = timezone.localdate()
+        self.fields["until"].widget.attrs |= {"min": today.isoformat(), "max": last_day(today).isoformat()}
+
+    def clean_cve(self) -> str:
+        text: str = self.cleaned_data["cve"]
+        if CVE.fullmatch(text):
+            return text.upper()
+        if text and not ADVISORY.fullmatch(text):
+            raise forms.ValidationError("An id is like CVE-2026-1234, TEMP-0517018-A83CE6 or ALSA-2026:1234.")
+        return text
+
+    def clean_package(self) -> str:
+        text: str = self.cleaned_data["package"]
+        if text and not PACKAGE.fullmatch(text):
+            raise forms.ValidationError("This is the name of one package, such as openssl.")
+        return text
+
+    def clean_hosts(self) -> list[Host]:
+        return chosen(Host, BETWEEN_HOSTS.split(self.cleaned_data["hosts"])) if self.is_for(HOSTS) else []
+
+    def clean_tags(self) -> list[Tag]:
+        return chosen(Tag, BETWEEN_TAGS.split(self.cleaned_data["tags"])) if self.is_for(TAGS) else []
+
+    def is_for(self, place: str) -> bool:
+        """What is typed for another place is kept, and left alone."""
+        return self.cleaned_data.get("where") == place
+
+    def clean_reason(self) -> str:
+        text = str(self.cleaned_data["reason"]).replace("\r\n", "\n")  # a browser counts a line's end as one
+        if len(text) > LONGEST_REASON:
+            raise forms.ValidationError(f"It has {len(text):,} characters; {LONGEST_REASON:,} are the most.")
+        return text
+
+    def clean_until(self) -> date:
+        day: date = self.cleaned_data["until"]
+        today = timezone.localdate()
+        if day < today:
+            raise forms.ValidationError("This day is over.")
+        if day > last_day(today):
+            raise forms.ValidationError(f"At most a year ahead: until {last_day(today):%Y-%m-%d}.")
+        return day
+
+    def clean(self) -> dict[str, Any]:
+        cleaned = self.cleaned_data
+        if not any(cleaned.get(name) or name in self.errors for name in ("cve", "package")):
+            self.add_error("cve", "Name a CVE, a package, or both.")
+        return cleaned
+
+
+def last_day(today: date) -> date:
+    return today + timedelta(days=MOST_DAYS)
+
+
+def chosen(model: type[Any], texts: Iterable[str]) -> list[Any]:
+    """The rows of these names, in their order. Raises ValidationError, naming those that are not there."""
+    names = list(dict.fromkeys(name for name in map(str.strip, texts) if name))
+    kind = model._meta.verbose_name
+    if not names:
+        raise forms.ValidationError(f"Name at least one {kind}.")
+    found = {row.name: row for some in in_chunks(names) for row in model.objects.filter(name__in=some)}
+    if unknown := [name for name in names if name not in found]:
+        raise forms.ValidationError(not_there(kind, unknown, list(model.objects.values_list("name", flat=True))))
+    return [found[name] for name in names]
+
+
+def not_there(kind: Any, unknown: list[str], known: list[str]) -> str:
+    words = [f"There is no {kind} {name}{hint(name, known)}." for name in unknown[:SOME]]
+    if len(unknown) > SOME:
+        words.append(f"And {len(unknown) - SOME} more are not there.")
+    return " ".join(words)
+
+
+def hint(name: str, known: list[str]) -> str:
+    near = get_close_matches(name, known, 1)
+    return f" (is it {near[0]}?)" if near else ""
+
+
+def risk_values(risk: AcceptedRisk) -> dict[str, Any]:
+    """What the form shows at first where a risk is accepted once more; it begins with a new date."""
+    hosts, tags = (", ".join(row.name for row in rows.all()) for rows in (risk.hosts, risk.tags))
+    where = EVERYWHERE if risk.everywhere else TAGS if tags and not hosts else HOSTS
+    return {
+        "cve": risk.cve,
+        "package": risk.package,
+        "where": where,
+        "hosts": hosts,
+        "tags": tags,
+        "reason": risk.reason,
+    }

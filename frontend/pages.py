@@ -1,7 +1,7 @@
 """Pages: read, decide, answer."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -21,15 +21,17 @@ from django_celery_beat.models import PeriodicTask
 from frontend import charts
 from frontend.access import may_manage_webhooks, may_run, staff_only
 from frontend.api import chosen_host
-from scanner import scanning
+from frontend.vulnerability_pages import found_in_scan, vulnerability_count
+from scanner import risk, scanning
 from scanner.models import Host, Scan, Webhook
+from scanner.vulnerabilities.exposure import fixes
+from scanner.vulnerabilities.findings import what_is_missing
 
 THEMES = ("light", "dark", "system")
 TREND_DAYS = 30
 HISTORY_ROWS = 20
 LATEST_ROWS = 100
 SIZES = (100, 50, 250, 1000)  # rows a page; the first is the default
-TARGET_HOURS = 48  # within which a security update should be installed
 STEPS = [name for name, _ in scanning.STEPS]
 UPDATE_COLUMNS = (
     ("name", "Package"),
@@ -75,15 +77,19 @@ def theme(request: HttpRequest) -> HttpResponse:
 def overview(request: HttpRequest) -> HttpResponse:
     """Every host in one table, worst first; the widget of each."""
     order = ["high", "medium", "low", "unknown", "secure"]
+    now = timezone.now()
+    hosts = Host.objects.prefetch_related("tags").select_related("current__snapshot__package_set")
+    last = Scan.objects.last_of_each_host()
+    active = {scan.host_id: scan for scan in Scan.objects.active()}
     rows: list[dict[str, Any]] = [
         {
             "host": host,
-            "level": host.level(),
-            "good": host.last_good_scan(),
-            "last": host.last_scan(),
-            "active": host.active_scan(),
+            "level": host.current.level_at(now) if host.current else risk.UNKNOWN,
+            "good": host.current,
+            "last": last.get(host.pk),
+            "active": active.get(host.pk),
         }
-        for host in Host.objects.prefetch_related("tags")
+        for host in hosts
     ]
     rows.sort(key=lambda row: (order.index(row["level"].severity), row["host"].name))
     tally = Counter(row["level"] for row in rows)
@@ -102,6 +108,7 @@ def dashboard(request: HttpRequest) -> HttpResponse:
     level = host.level()
     days = daily_counts(host, now)
     oldest = host.open_updates.oldest()
+    ranked = fixes(good) if good else []
     context = {
         "host": host,
         "hosts": Host.objects.all(),
@@ -113,9 +120,11 @@ def dashboard(request: HttpRequest) -> HttpResponse:
         "stale": bool(good and metadata_too_old(good, now)),
         "before": host.scans.with_counts().exclude(pk=good.pk).first() if good else None,
         "oldest": oldest,
-        "oldest_is_late": bool(oldest and now - oldest.since > timedelta(hours=TARGET_HOURS)),
-        "target_hours": TARGET_HOURS,
-        "security": oldest_first(host, good.updates.security())[:LATEST_ROWS] if good else [],
+        "late": sum(fix.late for fix in ranked),
+        "target_hours": settings.SECURITY_TARGET_HOURS,
+        "security": ranked[:LATEST_ROWS],
+        "security_commands": [fix.update for fix in ranked[:LATEST_ROWS] if not fix.is_accepted],
+        "unknown_cves": what_is_missing(good.distribution) if good else "",
         "trend": charts.trend(days, now),
         "days": days,
         "history": page_of(host.scans.select_related("host"), request, HISTORY_ROWS),
@@ -147,9 +156,12 @@ def scan(request: HttpRequest, pk: int) -> HttpResponse:
     tabs = tabs_of(shown)
     tab = request.GET.get("tab", "overview")
     tab = tab if tab in {key for key, _, _ in tabs} else "overview"
-    context = {"scan": shown, "host": shown.host, "level": shown.level, "tab": tab, "tabs": tabs, "steps": STEPS}
+    context: dict[str, Any] = {"scan": shown, "host": shown.host, "level": shown.level, "tab": tab, "tabs": tabs}
+    context["steps"] = STEPS
     if tab == "packages":
-        context["table"] = Table.asked_for(request, shown.packages, PACKAGE_COLUMNS, ("name", "source"))
+        context["table"] = Table.asked_for(request, shown.packages, PACKAGE_COLUMNS, ("name", "source", "skipped"))
+    elif tab == "vulnerabilities":
+        context |= found_in_scan(request, shown)
     elif tab != "overview":
         updates = shown.updates
         rows, pinned = {
@@ -159,7 +171,15 @@ def scan(request: HttpRequest, pk: int) -> HttpResponse:
         }[tab]
         context["table"] = Table.asked_for(request, rows, UPDATE_COLUMNS, ("name", "source", "reason"))
         context["pinned"] = pinned
+        add_fixes(shown, [*context["table"].page, *pinned])
     return render(request, "frontend/scan.html", context)
+
+
+def add_fixes(scan: Scan, updates: Sequence[Any]) -> None:
+    """Let each security update know what it fixes."""
+    found = {fix.update.pk: fix for fix in fixes(scan, updates)}
+    for update in updates:
+        update.fix = found.get(update.pk)
 
 
 def tabs_of(scan: Scan) -> list[tuple[str, str, int | None]]:
@@ -170,6 +190,7 @@ def tabs_of(scan: Scan) -> list[tuple[str, str, int | None]]:
         ("security", "Security updates", scan.security_updates),
         ("updates", "Other updates", others),
         ("all", "All updates", scan.total_updates),
+        ("vulnerabilities", "Vulnerabilities", vulnerability_count(scan)),
         ("packages", "Packages", scan.total_packages),
     ]
 
@@ -228,15 +249,6 @@ def page_of(rows: QuerySet[Any], request: HttpRequest, size: int) -> Any:
 def metadata_too_old(good: Scan, now: datetime) -> bool:
     limit = timedelta(days=settings.METADATA_MAX_AGE_DAYS)
     return good.metadata_date is None or now - good.metadata_date > limit
-
-
-def oldest_first(host: Host, updates: Iterable[Any]) -> list[Any]:
-    """The updates, each with `since`: when this host first was without it."""
-    since = {(row.name, row.architecture): row.since for row in host.open_updates.all()}
-    rows = list(updates)
-    for update in rows:
-        update.since = since.get((update.name, update.architecture))
-    return sorted(rows, key=lambda update: (update.since or timezone.now(), update.name))
 
 
 def daily_counts(host: Host, now: datetime) -> list[tuple[datetime, int | None, int]]:

@@ -5,7 +5,7 @@ from django.contrib.auth.views import LoginView, LogoutView
 from django.urls import path
 from django.views.generic import RedirectView
 
-from frontend import access, api, pages, webhook_pages
+from frontend import access, api, feed_pages, pages, risk_pages, vulnerability_pages, webhook_pages
 from frontend.api_v1 import api as api_v1
 
 urlpatterns = [
@@ -21,6 +21,13 @@ urlpatterns = [
     path("security/package-scanner/run/", api.run, name="run"),
     path("security/package-scanner/scan/<int:pk>/", pages.scan, name="scan"),
     path("security/package-scanner/scan/<int:pk>/cancel/", api.cancel, name="cancel"),
+    path("security/feeds/", feed_pages.feeds, name="feeds"),
+    path("security/feeds/refresh/", feed_pages.refresh, name="refresh-feeds"),
+    path("security/risks/", risk_pages.risks, name="accepted-risks"),
+    path("security/risks/new/", risk_pages.accept, name="accept-risk"),
+    path("security/risks/<int:pk>/withdraw/", risk_pages.withdraw, name="withdraw-risk"),
+    path("security/package-scanner/cve/<str:name>/", vulnerability_pages.cve, name="cve"),
+    path("security/package-scanner/package/<str:name>/", vulnerability_pages.package, name="package"),
     path("security/webhooks/", webhook_pages.webhooks, name="webhooks"),
     path("security/webhooks/new/", webhook_pages.new, name="webhook-new"),
     path("security/webhooks/filter/", webhook_pages.check_filter, name="webhook-filter"),

@@ -82,12 +82,24 @@ def make_webhook(kind: str = "standard", url: str = "http://127.0.0.1:9/hook", *
     return webhook
 
 
-def make_user(name: str = "ops", staff: bool = True, run: bool = True, webhooks: bool = False) -> User:
+def make_user(
+    name: str = "ops",
+    staff: bool = True,
+    run: bool = True,
+    *,
+    webhooks: bool = False,
+    accept_risk: bool = False,
+    refresh_feeds: bool = False,
+) -> User:
     user = User.objects.create_user(name, password="correct horse battery", is_staff=staff)
-    if run:
-        user.user_permissions.add(Permission.objects.get(codename="run_scan"))
-    if webhooks:
-        user.user_permissions.add(Permission.objects.get(codename="manage_webhooks"))
+    rights = {
+        "run_scan": run,
+        "manage_webhooks": webhooks,
+        "accept_risk": accept_risk,
+        "change_feed": refresh_feeds,
+    }
+    wanted = [codename for codename, has in rights.items() if has]
+    user.user_permissions.set(Permission.objects.filter(codename__in=wanted, content_type__app_label="scanner"))
     return user
 
 

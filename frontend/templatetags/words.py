@@ -12,6 +12,8 @@ from django.utils.safestring import SafeString, mark_safe
 
 from scanner.models import Delivery, Webhook
 from scanner.risk import Level
+from scanner.vulnerabilities.places import WORDS
+from scanner.vulnerabilities.urgency import LIKELY, Cve, percent
 
 register = template.Library()
 
@@ -34,6 +36,8 @@ SHAPES = {
     'M12.3 8h2.2M3.4 3.4 5 5M11 11l1.6 1.6M3.4 12.6 5 11M11 5l1.6-1.6"/>',
     "bell": '<path class="line" d="M3.5 11.5h9C11.5 10.3 11.3 9.2 11.3 6.9 11.3 4.7 10 3 8 3S4.7 4.7 4.7 6.9'
     'c0 2.3-.2 3.4-1.2 4.6ZM6.5 13.8h3M8 3V1.6"/>',
+    "bug": '<path class="line" d="M4.6 7h6.8v3a3.4 3.4 0 0 1-6.8 0ZM5.6 7a2.4 2.4 0 0 1 4.8 0M8 7v6.4M4.6 9.2H1.8'
+    'M11.4 9.2h2.8M4.8 11.4 2.6 13M11.2 11.4l2.2 1.6M5.6 6.2 3.2 4.4M10.4 6.2l2.4-1.8"/>',
     "person": '<circle class="line" cx="8" cy="5" r="3"/><path class="line" d="M2 14.5c.4-3.3 2.6-5 6-5s5.6 1.7 6 5"/>',
     "shield": '<path d="M8 .8 14.3 3v4.6c0 3.6-2.4 6.2-6.3 7.6-3.9-1.4-6.3-4-6.3-7.6V3Z"/>'
     '<path class="cut" d="M5 8l2.2 2.2L11 6"/>',
@@ -67,6 +71,20 @@ DELIVERY_SHAPES = {
     "failed": "failed",
     "filter_error": "failed",
 }
+SEVERITY_COLOURS = {5: "high", 4: "high", 3: "medium", 2: "low"}  # by urgency.SEVERITY_RANK
+PLACE_COLOURS = {
+    "now": "high",
+    "reboot": "high",
+    "pro": "medium",
+    "pinned": "medium",
+    "not-offered": "medium",
+    "eol": "medium",
+    "open": "low",
+    "fixed": "info",
+}
+PLACE_SHAPES = {**PLACE_COLOURS, "undetermined": "unknown", "unconfirmed": "unknown"} | dict.fromkeys(
+    ("third-party", "no-data", "unscanned"), "unknown"
+)
 STATE_SHAPES = {"completed": "secure", "partial": "medium"}  # the others have one of their own
 
 
@@ -101,6 +119,35 @@ def delivery_badge(delivery: Delivery) -> SafeString:
 
 def badge(colour: str, shape_name: str, word: str) -> SafeString:
     return format_html('<span class="badge is-{}">{}{}</span>', colour, shape(shape_name), word)
+
+
+@register.simple_tag
+def cve_tags(cve: Cve) -> SafeString:
+    """What makes a CVE urgent: exploited, EPSS where it says something, severity."""
+    tags = []
+    if cve.exploited:
+        title = "Known to be exploited, by CISA's catalog" + (", also by ransomware" if cve.ransomware else "")
+        tags.append(format_html(' <span class="tag is-high" title="{}">exploited</span>', title))
+    if cve.epss is not None and cve.epss >= LIKELY:
+        title = "EPSS: how likely it is to be exploited in the next 30 days"
+        tags.append(format_html(' <span class="tag is-medium" title="{}">EPSS {}</span>', title, percent(cve.epss)))
+    if cve.severity:
+        colour = SEVERITY_COLOURS.get(cve.rank, "unknown")
+        tags.append(format_html(' <span class="tag is-{}" title="By {}">{}</span>', colour, cve.by, cve.severity))
+    return mark_safe("".join(tags))  # noqa: S308 - of escaped parts
+
+
+@register.simple_tag
+def place_badge(state: str) -> SafeString:
+    """What can be done about a CVE at a place, or what a feed says of it. What the vendor leaves alone is grey."""
+    colour, drawn = PLACE_COLOURS.get(state, "unknown"), PLACE_SHAPES.get(state, "cancelled")
+    return badge(colour, drawn, WORDS[state].label)
+
+
+@register.simple_tag
+def severity_badge(cve: Cve) -> SafeString:
+    colour = SEVERITY_COLOURS.get(cve.rank, "unknown")
+    return badge(colour, colour, cve.severity)
 
 
 # --- times ----------------------------------------------------------------------------------------
@@ -173,6 +220,12 @@ def duration(length: timedelta | None) -> str:
 def known(number: int | None) -> str:
     """A count, or a question mark: unknown is not zero."""
     return "?" if number is None else f"{number:,}".replace(",", "\N{NARROW NO-BREAK SPACE}")
+
+
+@register.filter
+def percentage(share: float) -> str:
+    """ "42 %"; what is hardly anything is not nothing."""
+    return percent(share) if share >= 0.0005 else f"<{percent(0.001)}"
 
 
 @register.simple_tag
