@@ -40,6 +40,18 @@ def main() -> None:
             f"  one event to {found['endpoints']} endpoints: {found['fan_out_s']} s\n"
             f"  {found['filters']} filters: {found['filters_s']} s, {found['new_filters_s']} s if all are new"
         )
+        print("Vulnerabilities beside debsecan (aims: import 5 s, 150 MB; match 300 ms, warm 20 ms; fleet 120 s)")
+        found = run("tests.bench.vulnerabilities")
+        print(
+            f"  {found['rows']} rows: import {found['import_s']} s (CPU {found['import_cpu_s']} s), "
+            f"{found['import_MB']} MB; next edition {found['import_of_next_edition_s']} s\n"
+            f"  {found['packages']} packages, {found['findings']} findings: debsecan {found['debsecan_s']} s, "
+            f"{found['debsecan_MB']} MB; check_inventory {found['check_inventory_s']} s, "
+            f"{found['check_inventory_MB']} MB\n"
+            f"  from the database {found['match_cold_ms']} ms, warm {found['match_warm_ms']} ms\n"
+            f"  {found['hosts']} hosts, {found['package_sets']} package sets, {found['package_versions']} versions: "
+            f"{found['feed_update_of_fleet_s']} s for a feed's update"
+        )
     finally:
         real_services.pytest_unconfigure(None)
 
