@@ -5,7 +5,17 @@ from django.contrib.auth.views import LoginView, LogoutView
 from django.urls import path
 from django.views.generic import RedirectView
 
-from frontend import access, api, feed_pages, pages, risk_pages, vulnerability_pages, webhook_pages
+from frontend import (
+    access,
+    api,
+    diff_pages,
+    export_pages,
+    feed_pages,
+    pages,
+    risk_pages,
+    vulnerability_pages,
+    webhook_pages,
+)
 from frontend.api_v1 import api as api_v1
 
 urlpatterns = [
@@ -21,6 +31,9 @@ urlpatterns = [
     path("security/package-scanner/run/", api.run, name="run"),
     path("security/package-scanner/scan/<int:pk>/", pages.scan, name="scan"),
     path("security/package-scanner/scan/<int:pk>/cancel/", api.cancel, name="cancel"),
+    path("security/package-scanner/scan/<int:pk>/export/<str:name>/", export_pages.export_scan, name="export-scan"),
+    path("security/package-scanner/diff/", diff_pages.compare, name="diff"),
+    path("security/package-scanner/diff/export/<str:name>/", export_pages.export_diff, name="export-diff"),
     path("security/feeds/", feed_pages.feeds, name="feeds"),
     path("security/feeds/refresh/", feed_pages.refresh, name="refresh-feeds"),
     path("security/risks/", risk_pages.risks, name="accepted-risks"),
@@ -47,6 +60,7 @@ urlpatterns = [
     path("api/security/package-scanner/widget/", api.widget, name="api-widget"),
     path("api/security/package-scanner/state/", api.state, name="api-state"),
     path("api/security/package-scanner/scan/<int:pk>/", api.scan_document, name="api-scan"),
+    path("api/security/package-scanner/diff/", diff_pages.api_compare, name="api-diff"),
     path("admin/", admin.site.urls),
 ]
 admin.site.site_header = admin.site.site_title = "Package security scanner"

@@ -1,0 +1,1 @@
+"""Scans, and what changed between two of them, as files."""
