@@ -97,7 +97,7 @@ def give_up(scan: Scan, error: str, next_step: str, unless_alive: bool = False) 
 
 def examine(scan: Scan, step: StepTaken, watch: Callable[[], None]) -> Report:
     """Ask the package manager, and decide. Reads nothing from the database and writes nothing to it."""
-    runner = Runner(time.monotonic() + settings.SCAN_TIME_LIMIT, watch)
+    runner = Runner(time.monotonic() + settings.SCAN_TIME_LIMIT, watch, environment())
     root = Path(scan.root).resolve() if scan.root else None
     step(0, 0, "")
     found = detect(root, scan.wanted_package_manager)
@@ -126,6 +126,15 @@ def examine(scan: Scan, step: StepTaken, watch: Callable[[], None]) -> Report:
         release_of(root)[:40],
         "" if root else os.uname().release,
     )
+
+
+def environment() -> dict[str, str]:
+    """What package managers run with. pacman itself knows nothing of security: where nobody has named a list for it,
+    it reads the one that a refresh of the feed has left on this machine."""
+    kept = settings.SCANNER_DATA / "feeds/arch"
+    if settings.ARCH_TRACKER or not kept.is_file():
+        return dict(os.environ)
+    return {**os.environ, "ARCH_TRACKER": str(kept)}
 
 
 def with_origins(packages: Iterable[Installed], findings: Findings) -> Iterator[Installed]:

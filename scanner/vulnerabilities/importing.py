@@ -6,6 +6,7 @@ cannot be read leaves it so.
 
 import fcntl
 import hashlib
+import os
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -72,6 +73,8 @@ def refresh_alone(
         raise
     finally:
         progress.end()
+    if fetched.path.parent == folder():
+        os.utime(fetched.path)  # as old as the last time that its publisher confirmed it; pacman's scans go by that
     seen = {"etag": fetched.etag, "last_modified": fetched.last_modified, "source": source[:500]}
     Feed.objects.filter(pk=row.pk).update(**seen, error="", checked_at=timezone.now())
     row.refresh_from_db()

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -139,3 +140,27 @@ def test_the_dashboard_names_the_right_package_with_the_right_reason(
     assert widget["fix_first"]["command"]
     where = " ".join(strip_tags(client.get(f"/security/package-scanner/cve/{EXPLOITED}/").content.decode()).split())
     assert "web-1" in where and widget["fix_first"]["command"] in where
+
+
+@pytest.mark.django_db
+def test_a_pacman_host_takes_the_list_that_the_feeds_refresh_has_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: Any
+) -> None:
+    settings.SCANNER_DATA = tmp_path / "data"
+    built = pacman(tmp_path)
+    for name, value in built.environment.items():
+        if name != "ARCH_TRACKER" and os.environ.get(name) != value:
+            monkeypatch.setenv(name, value)
+    monkeypatch.delenv("ARCH_TRACKER", raising=False)
+    settings.ARCH_TRACKER = ""
+    wishes = {"trigger": "api", "wanted_package_manager": "pacman", "root": str(built.root)}
+    without = Scan.objects.create(host=make_host(), **wishes)
+    scanning.run(without)
+    without.refresh_from_db()
+    assert without.security_updates is None, "without any list it is not known"
+    (settings.SCANNER_DATA / "feeds").mkdir()
+    shutil.copy(built.file, settings.SCANNER_DATA / "feeds/arch")
+    scan = Scan.objects.create(host=make_host(), **wishes)
+    scanning.run(scan)
+    scan.refresh_from_db()
+    assert (scan.state, scan.security_updates) == ("completed", 3)
