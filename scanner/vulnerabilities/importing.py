@@ -23,7 +23,7 @@ from django.utils import timezone
 from scanner.models import AffectedPackage, ExploitScore, Feed, Host, KnownExploited, Vulnerability
 from scanner.models.finding import in_chunks
 from scanner.models.inserting import insert
-from scanner.vulnerabilities import feeds, matching
+from scanner.vulnerabilities import delta, feeds, matching
 from scanner.vulnerabilities.fetching import Fetched, Kept, check_shrunk, fetch
 from scanner.vulnerabilities.findings import follow
 from scanner.vulnerabilities.interface import Affected, Details, Entry, Exploited, FeedError, Score
@@ -62,23 +62,38 @@ def refresh_alone(
     row.refresh_from_db()
     name, wanted = row.name, sorted(distributions or ())
     kept = Kept(name, row.source, row.etag, row.last_modified, row.sha256, row.size)
+    known = bool(row.imported_at) and row.distributions == wanted
     try:
-        fetched = fetch(source, kept, folder(), lambda done, total: progress("fetching", done, total))
-        if not (fetched.unchanged and row.imported_at and row.distributions == wanted):
-            changed = read(row, reader, fetched, wanted, progress)
+        progress("fetching", 0, None)
+        last_change = delta.newest(name, source) if delta.applies(source) else ""
+        changes = delta.fetch(name, source, folder()) if last_change and known else None
+        if changes:
+            changed = read(row, reader, changes.folder, wanted, progress, only=changes.ids) if changes.ids else None
+            seen = {}
+        else:
+            fetched = fetch(source, kept, folder(), lambda done, total: progress("fetching", done, total))
+            changed = None if fetched.unchanged and known else read(row, reader, fetched.path, wanted, progress)
+            seen = remembered_of(fetched)
+        if changed is not None:
             row.refresh_from_db()
             follow(row, changed, lambda done, total: progress("matching", done, total))
+        delta.remember(name, source, folder(), last_change, whole=changes is None)
     except FeedError as error:
         Feed.objects.filter(pk=row.pk).update(error=str(error), checked_at=timezone.now())
         raise
     finally:
         progress.end()
-    if fetched.path.parent == folder():
-        os.utime(fetched.path)  # as old as the last time that its publisher confirmed it; pacman's scans go by that
-    seen = {"etag": fetched.etag, "last_modified": fetched.last_modified, "source": source[:500]}
-    Feed.objects.filter(pk=row.pk).update(**seen, error="", checked_at=timezone.now())
+    Feed.objects.filter(pk=row.pk).update(**seen, source=source[:500], error="", checked_at=timezone.now())
     row.refresh_from_db()
     return row
+
+
+def remembered_of(fetched: Fetched) -> dict[str, Any]:
+    """What the next refresh asks with."""
+    if fetched.path.parent == folder():
+        os.utime(fetched.path)  # as old as the last time that its publisher confirmed it; pacman's scans go by that
+    sums = {"sha256": fetched.sha256, "size": fetched.size}
+    return {"etag": fetched.etag, "last_modified": fetched.last_modified, **sums}
 
 
 class Steps:
@@ -128,21 +143,26 @@ def folder() -> Path:
     return place
 
 
-def read(row: Feed, reader: Reader, fetched: Fetched, wanted: list[str], progress: Steps) -> set[tuple[str, str]]:
-    """Answers the (distribution, name) of all rows that came, or went."""
+def read(
+    row: Feed, reader: Reader, path: Path, wanted: list[str], progress: Steps, *, only: Collection[str] = ()
+) -> set[tuple[str, str]]:
+    """Answers the (distribution, name) of all rows that came, or went. `only`: the advisories that `path` is about,
+    where it is not all of the feed; what is known of others stays."""
     progress("reading", 0, None)  # saved before the transaction hides it from others
     with transaction.atomic():
         before = Feed.objects.select_for_update().get(pk=row.pk)
-        writer = Writer(before)
-        entries = reader.parse(fetched.path)
+        writer = Writer(before, only)
+        entries = reader.parse(path)
         while batch := list(islice(entries, BATCH)):
             writer.write(batch)
             progress("reading", writer.count, None)
-        if before.distributions == wanted:
+        if before.distributions == wanted and not only:
             check_shrunk(before.rows, writer.count)
         writer.finish()
-        before.rows, before.dropped = writer.count, reader.dropped + writer.dropped
-        before.sha256, before.size = fetched.sha256, fetched.size
+        if only:
+            before.rows = AffectedPackage.objects.filter(feed=before).count()
+        else:
+            before.rows, before.dropped = writer.count, reader.dropped + writer.dropped
         before.distributions, before.imported_at = wanted, timezone.now()
         before.generation += bool(writer.changed)
         before.save()
@@ -152,10 +172,12 @@ def read(row: Feed, reader: Reader, fetched: Fetched, wanted: list[str], progres
 class Writer:
     """Writes what a feed says, and only what it did not say before."""
 
-    def __init__(self, feed: Feed) -> None:
+    def __init__(self, feed: Feed, only: Collection[str] = ()) -> None:
         self.feed = feed
         self.count = self.dropped = 0
         packages = AffectedPackage.objects.filter(feed=feed)
+        if only:
+            packages = packages.filter(advisory__in=only)
         self.packages = {bytes(digest): pk for pk, digest in packages.values_list("pk", "digest").iterator()}
         self.known: dict[str, bytes] | None = None  # of CVEs, once somebody asks
         self.replaced: set[type[Any]] = set()  # tables that are emptied first
