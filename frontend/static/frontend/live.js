@@ -1,28 +1,22 @@
 // Keeps the page true while it is open: progress as it goes, and the page's own results anew when a scan ends.
 
-import { Line } from "./line.js";
-import { enliven } from "./page.js";
+import { announce, connect, one, Part } from "./open_page.js";
 import { hintWhenStuck, show } from "./progress.js";
-import { clock } from "./time.js";
 
 const NO_NEWS = 10_000; // an active scan that says nothing for so long is asked after: its worker may be gone
-const LOST_AFTER = 2_000; // a short interruption alarms nobody
 
 const main = document.querySelector("main");
-const { live: kind, host, socket, poll, signIn } = main.dataset;
+const { live: kind, host } = main.dataset;
 const steps = main.dataset.steps.split("|");
-const one = (selector) => document.querySelector(selector);
 const results = () => one("#results");
 const known = (name) => Number(results().dataset[name]);
 
 let lastScanNews = Date.now();
 let quarter = 0;
 let reached = 0; // how far the shown scan is: an answer may be older than what the socket has said meanwhile
-let lostSince = 0;
 let heard; // on the page of all hosts: which scans are under way, and each one's state
-let owed = false; // results that could not be fetched
 
-const announce = (text) => { one("#announce").textContent = text; };
+const shown = new Part("#results", () => setBusy(known("active") > 0), () => one("#run:enabled"));
 
 // --- what the server says -----------------------------------------------------------------------
 
@@ -31,9 +25,9 @@ function news(message) {
   else if (message.type === "snapshot") {
     const active = known("active");
     message.scans.forEach(take);
-    if (active && !message.scans.some((scan) => scan.id === active)) refresh();
+    if (active && !message.scans.some((scan) => scan.id === active)) shown.refresh();
   } else if (message.type === "scan") take(message.scan);
-  if (owed) refresh();
+  if (shown.owed) shown.refresh();
 }
 
 function take(scan) {
@@ -49,7 +43,7 @@ function hearAll({ type, scans, scan }) {
   const before = JSON.stringify(heard);
   if (type === "snapshot") heard = {};
   for (const { id, state } of scans ?? [scan]) heard = { ...heard, [id]: state };
-  if (JSON.stringify(heard) !== before) refresh();
+  if (JSON.stringify(heard) !== before) shown.refresh();
 }
 
 function goesOn(scan) {
@@ -73,7 +67,7 @@ function goesOn(scan) {
 function ended(scan) {
   Object.assign(results().dataset, { active: 0, last: Math.max(scan.id, known("last")) });
   announce(inWords(scan));
-  refresh();
+  shown.refresh();
 }
 
 function inWords(scan) {
@@ -89,72 +83,6 @@ function setBusy(busy) {
   form.querySelector("button").disabled = busy;
   one("#run-reason").textContent = "A scan is under way.";
   one("#run-reason").hidden = !busy;
-}
-
-// --- the same page, anew ------------------------------------------------------------------------
-
-let fetching = null;
-
-function refresh() {
-  owed = true;
-  fetching ??= fetchResults().catch(() => {}).finally(() => { fetching = null; });
-}
-
-async function fetchResults() {
-  owed = false;
-  let answer;
-  try {
-    answer = await fetch(location.href, { headers: { Accept: "text/html" } });
-    if (!answer.ok) throw new Error(answer.status);
-  } catch (error) {
-    owed = true; // the next news tries again
-    throw error;
-  }
-  if (answer.redirected) return location.reload(); // signed out meanwhile
-  const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
-  const drawn = document.adoptNode(fresh.querySelector("#results"));
-  const focus = results().contains(document.activeElement) ? document.activeElement.id : null;
-  for (const open of results().querySelectorAll("details[open][id]")) {
-    drawn.querySelector(`#${open.id}`)?.setAttribute("open", "");
-  }
-  results().replaceWith(drawn);
-  document.title = fresh.title;
-  window.htmx?.process(drawn);
-  enliven(drawn);
-  setBusy(known("active") > 0);
-  if (focus !== null) (document.getElementById(focus) ?? one("#run:enabled") ?? main).focus();
-  if (owed) await fetchResults();
-}
-
-// --- how the line is ----------------------------------------------------------------------------
-
-const chips = { live: ["is-secure", "Live"], reconnecting: ["is-low", "Reconnecting…"], stale: ["is-unknown", "Stale since"] };
-
-function lineState(name, since) {
-  const [colour, words] = chips[name];
-  const text = name === "stale" ? `${words} ${clock(since)}` : words;
-  const chip = one("#live");
-  if (chip.textContent !== text || chip.hidden) {
-    chip.className = `chip ${colour}`;
-    chip.textContent = text;
-    chip.hidden = false;
-  }
-  lostSince = name === "live" ? 0 : lostSince || Date.now();
-  const lost = one("#lost");
-  lost.hidden = !lostSince || Date.now() - lostSince < LOST_AFTER;
-  const why = name === "stale"
-    ? `The server has not answered since ${clock(since)}: what is shown may be out of date.`
-    : "Live updates are interrupted. Meanwhile this page asks every 5 seconds.";
-  if (!lost.hidden && lost.lastElementChild.textContent !== why) lost.lastElementChild.textContent = why;
-}
-
-function shutOut(words) {
-  const link = Object.assign(document.createElement("a"), { href: `${signIn}?next=${encodeURIComponent(location.pathname + location.search)}` });
-  link.textContent = "Sign in";
-  one("#lost").lastElementChild.replaceChildren(`${words} `, link);
-  one("#lost").hidden = false;
-  one("#live").className = "chip is-unknown";
-  one("#live").textContent = `Stale since ${clock(Date.now())}`;
 }
 
 // --- Run Scan Now, Cancel -----------------------------------------------------------------------
@@ -195,9 +123,7 @@ async function send(form) {
 
 // ------------------------------------------------------------------------------------------------
 
-const query = `?host=${encodeURIComponent(host)}`;
-const socketAddress = new URL(socket + query, location.href.replace(/^http/, "ws")).href;
-const line = new Line(socketAddress, poll + query, { news, state: lineState, shutOut });
+const line = connect(news, `?host=${encodeURIComponent(host)}`);
 setBusy(known("active") > 0);
 setInterval(() => {
   hintWhenStuck();
