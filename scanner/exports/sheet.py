@@ -1,12 +1,13 @@
 """Pages that are written from top to bottom: paragraphs, tables, lines and dots.
 
-The font is our own copy, so that nothing is fetched; a character that it lacks is written as its number.
+The font is installed with the requirements, so that nothing is fetched; a character that it lacks is written as its
+number.
 """
 
 import io
 from collections.abc import Collection, Iterable, Sequence
 from functools import cache, lru_cache
-from pathlib import Path
+from importlib.resources import files
 from typing import Any, NamedTuple
 
 from reportlab.lib.colors import HexColor
@@ -14,8 +15,8 @@ from reportlab.pdfbase import pdfmetrics
 from reportlab.pdfbase.ttfonts import TTFont
 from reportlab.pdfgen.canvas import Canvas
 
-FONTS = Path(__file__).parent / "fonts"
-REGULAR, BOLD = "DejaVuSans", "DejaVuSans-Bold"
+FONTS = files("font_source_sans_pro") / "files"
+REGULAR, BOLD = "SourceSansPro-Regular", "SourceSansPro-Bold"
 WIDTH, HEIGHT = 595.28, 841.89  # A4, in points
 MARGIN = 48
 INNER = WIDTH - 2 * MARGIN
@@ -36,7 +37,7 @@ class Face(NamedTuple):
 
 @cache
 def face(name: str) -> Face:
-    font = TTFont(name, FONTS / f"{name}.ttf")
+    font = TTFont(name, str(FONTS / f"{name}.ttf"))
     pdfmetrics.registerFont(font)
     return Face(font.face.charToGlyph, font.face.charWidths)
 
