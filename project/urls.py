@@ -18,6 +18,8 @@ from frontend import (
 )
 from frontend.api_v1 import api as api_v1
 
+admin.autodiscover()
+
 urlpatterns = [
     path("", RedirectView.as_view(pattern_name="overview")),
     path("healthz", pages.healthz, name="healthz"),
