@@ -8,15 +8,12 @@ import uuid
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from functools import lru_cache
 from typing import Any
 from urllib.parse import quote
 
-from cvss import CVSS2, CVSS3, CVSS4
-from cvss.exceptions import CVSSError
-
 from scanner.exports.interface import Content, Export, Package, Vulnerability, in_pieces
 from scanner.exports.json import encode
+from scanner.vulnerabilities.cvss_scores import score
 from scanner.vulnerabilities.urgency import SCALE, day, rank
 
 TOOL = "package-security-scanner"
@@ -43,7 +40,6 @@ ANALYSES: Mapping[str, tuple[str, tuple[str, ...]]] = {
 }
 """What a vendor's status is called there: the state, and the response."""
 SEVERITIES = {"negligible": "info"}  # of urgency.SCALE; the others go by the same words
-METHODS = {"CVSS:4": ("CVSSv4", CVSS4), "CVSS:3.1": ("CVSSv31", CVSS3), "CVSS:3.0": ("CVSSv3", CVSS3)}
 
 
 class CycloneDx(Export):
@@ -237,12 +233,12 @@ def vulnerability(row: Vulnerability, refs: Sequence[str]) -> dict[str, Any]:
 
 def ratings(row: Vulnerability) -> Iterator[dict[str, Any]]:
     """The word that counts here, and the score that says what the flaw is like in general."""
-    score = cvss_score(row.cvss_vector)
-    if row.severity and not (score and row.rated_by == "CVSS"):
+    scored = score(row.cvss_vector)
+    if row.severity and not (scored and row.rated_by == "CVSS"):
         by = row.found_by if row.rated_by == "the vendor" else row.rated_by
         yield {"source": {"name": by}, **worded(row.severity)}
-    if score:
-        method, number, word = score
+    if scored:
+        method, number, word = scored
         yield {"score": number, **worded(word), "method": method, "vector": row.cvss_vector}
 
 
@@ -250,17 +246,6 @@ def worded(severity: str) -> dict[str, str]:
     """The vendor's word in the words of the format."""
     number = rank(severity)
     return {"severity": "unknown" if number is None else SEVERITIES.get(SCALE[number], SCALE[number])}
-
-
-@lru_cache(maxsize=4096)
-def cvss_score(vector: str) -> tuple[str, float, str] | None:
-    """The method, the base score and its word; None for none, and for nonsense."""
-    method, read = next((known for start, known in METHODS.items() if vector.startswith(start)), ("CVSSv2", CVSS2))
-    try:
-        found = read(vector) if vector else None
-        return (method, float(found.scores()[0]), found.severities()[0].lower()) if found else None
-    except CVSSError:
-        return None
 
 
 def analysis(row: Vulnerability) -> dict[str, Any]:

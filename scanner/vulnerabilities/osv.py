@@ -17,9 +17,8 @@ from pathlib import Path
 from typing import IO, Any, ClassVar
 
 import msgspec
-from cvss import CVSS2, CVSS3, CVSS4
-from cvss.exceptions import CVSSError
 
+from scanner.vulnerabilities.cvss_scores import score
 from scanner.vulnerabilities.interface import Affected, Details, Entry, Feed, FeedError, Status
 
 BUCKET = "https://storage.googleapis.com/osv-vulnerabilities"
@@ -520,15 +519,10 @@ def newest_vector(entries: list[Severity] | None) -> str:
     return max(vectors, key=lambda vector: vector[:8] if vector.startswith("CVSS:") else "", default="")
 
 
-@lru_cache(maxsize=4096)
 def vector_word(vector: str) -> str:
     """low, medium, high or critical, by the score of a CVSS vector; empty for none, and for nonsense."""
-    version = {"CVSS:4": CVSS4, "CVSS:3": CVSS3}.get(vector[:6], CVSS2)
-    try:
-        level = version(vector).severities()[0] if vector else ""
-    except CVSSError:
-        return ""
-    return SEVERITIES.get(level.lower(), "")
+    found = score(vector)
+    return SEVERITIES.get(found.word, "") if found else ""
 
 
 # --- times -----------------------------------------------------------------------------------------

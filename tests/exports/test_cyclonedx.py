@@ -13,12 +13,13 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from packageurl import PackageURL
 
-from scanner.exports.cyclonedx import ANALYSES, CycloneDx, Purls, cvss_score
+from scanner.exports.cyclonedx import ANALYSES, CycloneDx, Purls
 from scanner.exports.interface import Package
 from scanner.exports.loading import StoredScan
 from scanner.models import AcceptedRisk, Scan
 from scanner.package_managers.interface import Gap, Installed
 from scanner.vulnerabilities import inventory
+from scanner.vulnerabilities.cvss_scores import score
 from scanner.vulnerabilities.matching import Item
 from scanner.vulnerabilities.places import STATUSES
 from tests.exports.scans import EXPLOITED, IGNORED, JUDGED_LATER, OPEN, PACKAGES, UNIMPORTANT, VECTOR, scanned
@@ -247,7 +248,7 @@ def test_an_address_of_a_feed_that_is_none_is_left_out(scan: Scan) -> None:
     ],
 )
 def test_each_version_of_cvss_has_its_method(vector: str, found: tuple[str, float, str] | None) -> None:
-    assert cvss_score(vector) == found
+    assert score(vector) == found
 
 
 def test_two_packages_of_one_name_version_and_architecture_have_two_references() -> None:
