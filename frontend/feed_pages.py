@@ -18,7 +18,7 @@ from kombu.exceptions import OperationalError as BrokerAway
 from frontend.access import may_refresh_feeds, refreshers_only, staff_only
 from scanner.models import Feed, Host
 from scanner.vulnerabilities import feeds as known_feeds
-from scanner.vulnerabilities import importing
+from scanner.vulnerabilities import fetching, importing
 from scanner.vulnerabilities.findings import has_data
 from tasks.vulnerabilities import refresh_feeds
 
@@ -247,13 +247,7 @@ def lines_of(hosts: dict[str, int]) -> list[Line]:
 
 def shown(source: str) -> str:
     """An address without a password or a token that may be in it; the path of a file as it is."""
-    if "://" not in source:
-        return source
-    try:
-        parts = urlsplit(source)
-    except ValueError:
-        return "an address that makes no sense"
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+    return fetching.shown(source) if "://" in source else source
 
 
 # --- hosts that no feed tells of --------------------------------------------------------------------

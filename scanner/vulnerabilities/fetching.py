@@ -5,7 +5,6 @@ What was fetched before stays until the new file is there in full.
 
 import hashlib
 import os
-import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,7 +12,7 @@ from dataclasses import dataclass
 from email.utils import formatdate
 from http import HTTPStatus
 from pathlib import Path
-from urllib.parse import urljoin
+from urllib.parse import urljoin, urlsplit
 
 import requests
 import urllib3
@@ -23,7 +22,6 @@ from scanner.vulnerabilities.interface import FeedError
 CHUNK = 64 * 1024  # bytes
 REDIRECTS = 3
 USER_AGENT = "package-security-scanner"
-SECRET = re.compile(r"//[^/@]*@")
 WHAT_TO_DO = "Check its address, or name a file with a copy of it instead. What was read before stays in use."
 
 Progress = Callable[[int, int | None], None]
@@ -139,8 +137,12 @@ def reason(error: Exception) -> str:
 
 
 def shown(address: str) -> str:
-    """Without a password or a token that may be in it."""
-    return SECRET.sub("//", address).partition("?")[0]
+    """Without a password or a token that may be in it: https://reader:pass@word@mirror.example/feed?token=…"""
+    try:
+        parts = urlsplit(address)
+    except ValueError:
+        return "an address that makes no sense"
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
 def conditions(source: str, kept: Kept, path: Path) -> dict[str, str]:
