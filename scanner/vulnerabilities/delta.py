@@ -7,10 +7,10 @@ change, the newest first: a few are fetched one by one, for more the archive is 
 import json
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
+from itertools import chain
 from pathlib import Path
 from urllib.parse import quote
 
@@ -25,11 +25,13 @@ WHOLE = timedelta(days=7)  # after which the archive is read again, whatever the
 
 
 @dataclass(frozen=True, slots=True)
-class Delta:
-    """The documents that have changed lie in `folder`; where there are none, nothing has."""
+class Changes:
+    """`newest`: the time of the last change, to be remembered once it was read; "" where no list is there. `ids`: what
+    has changed, whose documents lie in `folder`; None where the archive has to be read."""
 
-    ids: tuple[str, ...]
-    folder: Path
+    newest: str = ""
+    ids: tuple[str, ...] | None = None
+    folder: Path = Path()
 
 
 class Unusable(Exception):
@@ -40,38 +42,27 @@ def applies(source: str) -> bool:
     return source.startswith(("http://", "https://")) and source.endswith(f"/{ARCHIVE}")
 
 
-def fetch(name: str, source: str, folder: Path, limits: Limits = LIMITS) -> Delta | None:
-    """What has changed since `remember` was called for this source; None where the archive has to be read.
-
-    Raises FeedError if the server cannot be reached.
-    """
-    since = remembered(name, source, folder)
-    if since is None:
-        return None
-    place = folder / f"{name}.changed"
-    shutil.rmtree(place, ignore_errors=True)
-    place.mkdir()
-    with opened(name, source) as session:
+def fetch(name: str, source: str, folder: Path, since: datetime | None, limits: Limits = LIMITS) -> Changes:
+    """What has changed since then, as `remembered`. Raises FeedError if the server cannot be reached."""
+    last = ""
+    with failures(name, source), requests.Session() as session:
+        session.headers["User-Agent"] = USER_AGENT
         try:
-            ids = changed_ids(listed(session, source, limits), since)
-            if len(ids) > MOST:
-                return None
+            lines = listed(session, source, limits)
+            first = next((line for line in lines if moment(line.partition(",")[0])), "")
+            last = first.partition(",")[0]
+            ids = changed_ids(chain([first], lines), since) if since else None
+            if ids is None or len(ids) > MOST:
+                return Changes(last)
+            place = folder / f"{name}.changed"
+            shutil.rmtree(place, ignore_errors=True)
+            place.mkdir()
             for number, changed in enumerate(ids):
                 address = f"{source.removesuffix(ARCHIVE)}{quote(changed)}.json"
                 (place / f"{number}.json").write_bytes(content(session, address, limits))
         except Unusable:
-            return None
-    return Delta(tuple(ids), place)
-
-
-def newest(name: str, source: str, limits: Limits = LIMITS) -> str:
-    """The time of the last change, to be remembered once what there is now was read; "" where no list is there."""
-    with opened(name, source) as session:
-        try:
-            stamps = (line.partition(",")[0] for line in listed(session, source, limits))
-            return next((stamp for stamp in stamps if moment(stamp)), "")
-        except Unusable:
-            return ""
+            return Changes(last)
+    return Changes(last, tuple(ids), place)
 
 
 # --- what was read last -----------------------------------------------------------------------------
@@ -99,13 +90,6 @@ def remembered(name: str, source: str, folder: Path) -> datetime | None:
 
 
 # --- asking -----------------------------------------------------------------------------------------
-
-
-@contextmanager
-def opened(name: str, source: str) -> Iterator[requests.Session]:
-    with failures(name, source), requests.Session() as session:
-        session.headers["User-Agent"] = USER_AGENT
-        yield session
 
 
 def listed(session: requests.Session, source: str, limits: Limits) -> Iterator[str]:

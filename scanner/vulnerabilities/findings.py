@@ -225,14 +225,18 @@ def tally(package_sets: Iterable[PackageSet]) -> None:
     with_data = {name for name in {each.distribution for each in sets} if name and has_data(name)}
     exploited = frozenset(KnownExploited.objects.values_list("pk", flat=True))
     known: dict[int, list[tuple[str, str]]] = {}
+    changed = []
     for start in range(0, len(sets), SETS):
         some = {each.pk: each for each in sets[start : start + SETS]}
         versions = versions_of([pk for pk, each in some.items() if each.distribution in with_data])
         load_findings({pk for pks in versions.values() for pk in pks}, known)
         for pk, package_set in some.items():
             found = {pair for version in versions.get(pk, ()) for pair in known[version]}
-            package_set.tally = counts(found, exploited) if package_set.distribution in with_data else None
-    PackageSet.objects.bulk_update(sets, ["tally"], batch_size=500)
+            now = counts(found, exploited) if package_set.distribution in with_data else None
+            if now != package_set.tally:
+                package_set.tally = now
+                changed.append(package_set)
+    PackageSet.objects.bulk_update(changed, ["tally"], batch_size=500)
 
 
 def versions_of(package_sets: Collection[int]) -> dict[int, list[int]]:

@@ -65,9 +65,9 @@ def refresh_alone(
     known = bool(row.imported_at) and row.distributions == wanted
     try:
         progress("fetching", 0, None)
-        last_change = delta.newest(name, source) if delta.applies(source) else ""
-        changes = delta.fetch(name, source, folder()) if last_change and known else None
-        if changes:
+        since = delta.remembered(name, source, folder()) if known else None
+        changes = delta.fetch(name, source, folder(), since) if delta.applies(source) else delta.Changes()
+        if changes.ids is not None:
             changed = read(row, reader, changes.folder, wanted, progress, only=changes.ids) if changes.ids else None
             seen = {}
         else:
@@ -77,7 +77,7 @@ def refresh_alone(
         if changed is not None:
             row.refresh_from_db()
             follow(row, changed, lambda done, total: progress("matching", done, total))
-        delta.remember(name, source, folder(), last_change, whole=changes is None)
+        delta.remember(name, source, folder(), changes.newest, whole=changes.ids is None)
     except FeedError as error:
         Feed.objects.filter(pk=row.pk).update(error=str(error), checked_at=timezone.now())
         raise
@@ -261,7 +261,6 @@ def analyze(model: type[Any]) -> None:
 
 ALL_OF_A_ROW = attrgetter(*Affected.__dataclass_fields__)  # a third of the time of dataclasses.astuple
 DETAILS = ("cve", "summary", "cvss_vector", "severity", "published")
-
 ALL_OF_DETAILS = attrgetter(*DETAILS)
 
 
@@ -277,11 +276,11 @@ def keys_of(entry: Affected) -> dict[str, bytes | None]:
     """Raises ValueError for what is no version."""
     release = entry.distribution
     versions = {"fixed": entry.fixed_version, "introduced": entry.introduced, "last_affected": entry.last_affected}
-    return {f"{name}_key": version_key(release, version) if version else None for name, version in versions.items()}
+    return {f"{name}_key": key_of(release, version) if version else None for name, version in versions.items()}
 
 
 @lru_cache(10_000)
-def version_key(distribution: str, version: str) -> bytes:
+def key_of(distribution: str, version: str) -> bytes:
     """One fix is often that of many CVEs, one after the other."""
     key, _ = family(distribution.replace("ubuntu-pro:", "ubuntu:", 1))
     return key(version)

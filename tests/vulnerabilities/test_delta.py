@@ -77,11 +77,11 @@ def fixes() -> dict[str, str]:
 
 def test_the_first_time_the_archive_is_read_and_then_only_what_has_changed(publisher: Publisher) -> None:
     assert "all.zip" in publisher.refresh()
-    assert publisher.refresh() == ["modified_id.csv", "modified_id.csv"]
+    assert publisher.refresh() == ["modified_id.csv"]
     publisher.say(2, "1.0-3.el9")
     publisher.say(4, "1.0-2.el9")
     asked = publisher.refresh()
-    assert "all.zip" not in asked and set(asked[2:]) == {"ALSA-2026%3A2.json", "ALSA-2026%3A4.json"}
+    assert "all.zip" not in asked and set(asked[1:]) == {"ALSA-2026%3A2.json", "ALSA-2026%3A4.json"}
     assert fixes() == {f"package-{number}": f"1.0-{3 if number == 2 else 2}.el9" for number in range(1, 5)}
     feed = Feed.objects.get()
     assert (feed.rows, feed.generation, feed.error) == (4, 2, "")
