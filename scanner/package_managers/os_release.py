@@ -18,13 +18,24 @@ FEED_NAMES = {
 }
 MAJOR_ONLY = frozenset(("debian", "alma", "rocky", "rhel"))  # their feeds go by the first number of a release
 ROLLING = frozenset(("arch",))  # they have no releases; Arch's images for containers yet write a VERSION_ID
-CODENAMES = {  # of Debian and Ubuntu
-    "buster": "debian:10",
-    "bullseye": "debian:11",
-    "bookworm": "debian:12",
-    "trixie": "debian:13",
-    "forky": "debian:14",
+DEBIAN_CODENAMES = {
     "sid": "debian:sid",
+    "duke": "debian:15",
+    "forky": "debian:14",
+    "trixie": "debian:13",
+    "bookworm": "debian:12",
+    "bullseye": "debian:11",
+    "buster": "debian:10",
+    "stretch": "debian:9",
+    "jessie": "debian:8",
+    "wheezy": "debian:7",
+    "squeeze": "debian:6",
+    "lenny": "debian:5",
+    "etch": "debian:4",
+    "sarge": "debian:3.1",
+}
+CODENAMES = {
+    **DEBIAN_CODENAMES,
     "bionic": "ubuntu:18.04",
     "focal": "ubuntu:20.04",
     "jammy": "ubuntu:22.04",

@@ -10,24 +10,9 @@ from typing import IO, Any
 
 import ijson
 
+from scanner.package_managers.os_release import DEBIAN_CODENAMES
 from scanner.vulnerabilities.interface import Affected, Details, Entry, Feed, FeedError, Status
 
-RELEASES = {
-    "sid": "debian:sid",
-    "duke": "debian:15",
-    "forky": "debian:14",
-    "trixie": "debian:13",
-    "bookworm": "debian:12",
-    "bullseye": "debian:11",
-    "buster": "debian:10",
-    "stretch": "debian:9",
-    "jessie": "debian:8",
-    "wheezy": "debian:7",
-    "squeeze": "debian:6",
-    "lenny": "debian:5",
-    "etch": "debian:4",
-    "sarge": "debian:3.1",
-}
 PAGE = "https://security-tracker.debian.org/tracker/"
 CVE = re.compile(r"CVE-\d{4}-\d{4,}")
 NOT_AFFECTED = "0"  # as a fixed version
@@ -75,7 +60,7 @@ class Debian(Feed):
             return
         description = text_of(fields, "description")
         for codename, state in releases.items():
-            release, status = RELEASES.get(codename), status_of(state)
+            release, status = DEBIAN_CODENAMES.get(codename), status_of(state)
             if release is None or status is None:
                 self.dropped += 1
             elif (self.releases is None or release in self.releases) and text_of(

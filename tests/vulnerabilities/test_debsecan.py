@@ -8,8 +8,9 @@ from typing import NamedTuple
 
 import pytest
 
+from scanner.package_managers.os_release import DEBIAN_CODENAMES
 from scanner.vulnerabilities import inventory
-from scanner.vulnerabilities.debian import RELEASES, Debian
+from scanner.vulnerabilities.debian import Debian
 from scanner.vulnerabilities.interface import Affected
 from scanner.vulnerabilities.matching import Finding, Item, Row, match
 from scanner.vulnerabilities.version_keys import dpkg_key
@@ -39,7 +40,7 @@ class Sides(NamedTuple):
 
 
 def ours(file: Path, codename: str, packages: Iterable[Package]) -> list[Finding]:
-    release = RELEASES[codename]
+    release = DEBIAN_CODENAMES[codename]
     rows = [row_of(entry) for entry in Debian({release}).parse(file) if isinstance(entry, Affected)]
     return list(match((Item(*package) for package in packages), rows, release))
 

@@ -15,9 +15,9 @@ from scanner.models import AffectedPackage, Feed
 from scanner.vulnerabilities import feeds, inventory, matching
 from scanner.vulnerabilities.exposure import known, rated
 from scanner.vulnerabilities.matching import Finding
+from scanner.vulnerabilities.places import STATUSES
 from scanner.vulnerabilities.urgency import Cve, order
 
-ORDER = ("fixed", "pro", "open", "undetermined", "unconfirmed", "postponed", "no_dsa", "ignored", "eol", "unimportant")
 EXAMPLE = "debian:12, ubuntu:22.04, alma:9, rocky:9, rhel:9, sles:15.5, arch"
 
 
@@ -26,7 +26,7 @@ def by_urgency(findings: Iterable[Finding]) -> list[tuple[Finding, Cve]]:
     findings = list(findings)
     details = known([finding.cve for finding in findings])
     pairs = [(finding, rated(finding, details)) for finding in findings]
-    return sorted(pairs, key=lambda pair: (pair[1].exploited is None, ORDER.index(pair[0].status), *rank_of(*pair)))
+    return sorted(pairs, key=lambda pair: (pair[1].exploited is None, STATUSES.index(pair[0].status), *rank_of(*pair)))
 
 
 def rank_of(finding: Finding, cve: Cve) -> tuple[Any, ...]:
