@@ -9,7 +9,7 @@ from django.conf import settings
 from scanner.models import Package, Scan, Update
 from scanner.package_managers.interface import Installed
 from scanner.package_managers.interface import Update as FoundUpdate
-from scanner.vulnerabilities.exposure import UNKNOWN, Fix, exploits_are_known, fixes, standing
+from scanner.vulnerabilities.exposure import UNKNOWN, Fix, fixes, identity, standing
 from scanner.vulnerabilities.urgency import SCALE
 
 UPDATE_FIELDS = (
@@ -76,13 +76,12 @@ def document(
 ) -> dict[str, Any]:
     """A scan with its updates and packages: the stored ones, or, for a scan that is not stored, those given."""
     ranked = fixes(scan) if scan.pk else None
-    by_package = {(row.update.name, row.update.architecture): row for row in ranked or ()}
+    by_update = {identity(row.update): row for row in ranked or ()}
     return {
         **summary(scan),
         **exposed(scan, ranked),
         "updates": [
-            update_shape(row, by_package.get((row.name, row.architecture)))
-            for row in (scan.updates if updates is None else updates)
+            update_shape(row, by_update.get(identity(row))) for row in (scan.updates if updates is None else updates)
         ],
         "packages": [shape(row, PACKAGE_FIELDS) for row in (scan.packages if packages is None else packages)],
     }
@@ -112,7 +111,7 @@ def first_fix(fix: Fix | None) -> dict[str, Any] | None:
         "reason": fix.why,
         "cves": [cve.id for cve in fix.cves[:10]],
         "severity": None if fix.rank is None else SCALE[fix.rank],
-        "known_exploited": fix.known_exploited or (False if exploits_are_known([fix]) else None),
+        "known_exploited": fix.known_exploited,
         "epss": fix.epss,
     }
 
@@ -127,7 +126,7 @@ def update_shape(update: Update | FoundUpdate, fix: Fix | None) -> dict[str, Any
             "advisories": [advisory for advisory, _ in fix.advisories],
             "published": utc(fix.published),
             "why": fix.why,
-            "known_exploited": fix.known_exploited or (False if exploits_are_known([fix]) else None),
+            "known_exploited": fix.known_exploited,
             "epss": fix.epss,
             "available_since": utc(fix.since),
             "late": fix.late,

@@ -1,36 +1,32 @@
 """A stored scan as the exports want it: read from the database as they ask, in pieces."""
 
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from functools import cached_property
 from typing import Any
 
 from django.conf import settings
-from django.db.models import Q, QuerySet, prefetch_related_objects
+from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from scanner.document import PACKAGE_FIELDS, exposed, summary, update_shape
 from scanner.exports.interface import Acceptance, Content, Package, Report, Row, Vulnerability
-from scanner.models import AcceptedRisk, ExploitScore, Finding, KnownExploited, Scan, Update
-from scanner.models import Package as Installed
+from scanner.models import AcceptedRisk, ExploitScore, Finding, KnownExploited, Scan
 from scanner.models import Vulnerability as KnownCve
 from scanner.vulnerabilities import feeds
-from scanner.vulnerabilities.exposure import fixes
+from scanner.vulnerabilities.exposure import fixes, identity
 from scanner.vulnerabilities.findings import what_is_missing
 from scanner.vulnerabilities.places import (
     STATUSES,
     WORDS,
     Found,
+    Locator,
     Place,
-    Standing,
     findings_of,
     found,
-    idle_kernels,
     installed_in,
-    is_kernel,
-    judged,
     only_in_updates,
     only_named,
     status_counts,
@@ -68,11 +64,11 @@ class StoredScan(Content):
     # --- lists ------------------------------------------------------------------------------------
 
     def updates(self, part: str = "updates") -> Iterator[Row]:
-        by_package = {(fix.update.name, fix.update.architecture): fix for fix in self.ranked}
+        by_update = {identity(fix.update): fix for fix in self.ranked}
         rows = self.searched(self.row.updates, "name", "source", "reason")
         wanted = {"security": Q(security=True), "others": ~Q(security=True)}.get(part, Q())
         for update in rows.filter(wanted).iterator(chunk_size=ROWS):
-            yield update_shape(update, by_package.get((update.name, update.architecture)))
+            yield update_shape(update, by_update.get(identity(update)))
 
     def packages(self) -> Iterator[Package]:
         rows = self.searched(self.row.packages, "name", "source", "skipped")
@@ -98,7 +94,7 @@ class StoredScan(Content):
         details = {each.pk: each for each in (findings if self.located else findings.only(*DETAILS))}
         about = KnownCve.objects.filter(pk__in=findings.exclude(cve="").values("cve"))
         known = {cve: (vector, text) for cve, vector, text in about.values_list("cve", "cvss_vector", "summary")}
-        locator = Locator(self.row, findings, details.values()) if self.located else None
+        locator = Locator(self.row, list(details.values())) if self.located else None
         for row in rows:
             if self.matches(row):
                 of_row = [details[pk] for pk in row.pks if pk in details]
@@ -233,34 +229,3 @@ class StoredScan(Content):
     def tally(self) -> list[tuple[str, str, int]]:
         numbers = status_counts(findings_of(self.row))
         return [(WORDS[status].label, WORDS[status].means, number) for status, number in numbers.items()]
-
-
-class Locator:
-    """What can be done on the host about each vulnerability: what places.locate says of a page of them, for all."""
-
-    def __init__(self, scan: Scan, findings: QuerySet[Finding], read: Iterable[Finding]) -> None:
-        snapshot = scan.snapshot
-        assert snapshot  # noqa: S101 - a scan with counts has one
-        of = snapshot.package_set
-        self.standing = Standing(snapshot.pk, of.pk, of.distribution, of.kernel, scan.package_manager, 1)
-        self.packages: dict[int | None, list[Installed]] = defaultdict(list)
-        for package in scan.packages.defer("needs").filter(package_version__in=findings.values("package_version")):
-            self.packages[package.package_version_id].append(package)
-        self.updates: dict[str, list[Update]] = defaultdict(list)
-        for update in scan.updates:
-            self.updates[update.name].append(update)
-        self.of_kernels = [name for name in self.updates if name.startswith("linux-")]
-        self.kernels = idle_kernels([of.pk]).get(of.pk, [])
-        if self.kernels:  # whose versions are compared with what was found in the one that runs
-            prefetch_related_objects(list(read), "package_version")
-
-    def place(self, row: Found, findings: Iterable[Finding]) -> Place | None:
-        by_version: dict[int, list[Finding]] = defaultdict(list)
-        for finding in findings:
-            by_version[finding.package_version_id].append(finding)
-        packages = [package for version in by_version for package in self.packages[version]]
-        runs = any(is_kernel(package, self.standing) for package in packages)
-        names = {package.name for package in packages}.union(self.of_kernels if runs else ())
-        updates = [update for name in sorted(names & self.updates.keys()) for update in self.updates[name]]
-        places = judged(self.standing, packages, by_version, updates, self.kernels if runs else ())
-        return next((place for place in places if place.source == row.source), None)

@@ -2,9 +2,10 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any
 
 from django.conf import settings
@@ -22,12 +23,12 @@ from scanner.models import (
 from scanner.models.finding import in_chunks
 from scanner.vulnerabilities import matching, urgency
 from scanner.vulnerabilities.kernels import asks_for_kernel
-from scanner.vulnerabilities.matching import BINARY_REBUILD, KERNEL_PARTS, UnknownDistribution, family
+from scanner.vulnerabilities.matching import BINARY_REBUILD, KERNEL_PARTS, PRO, UnknownDistribution, family
 from scanner.vulnerabilities.urgency import Cve
 
 # linux-generic 5.15.0.105.102 asks for linux 5.15.0-105.115: of the kernel's version it knows the ABI's number only
 UBUNTU_META = re.compile(r"^(\d+\.\d+\.\d+)\.(\d+)\.\d+")
-FIXED, PRO = "fixed", "pro"  # of findings: there is a fix
+FIXED = "fixed"
 
 
 @dataclass
@@ -40,6 +41,7 @@ class Fix:
     since: datetime | None = None  # when it first became available to this host
     published: datetime | None = None  # when the fix was published, where that is known
     advisories: list[tuple[str, str]] = field(default_factory=list)  # id and address
+    catalog: Callable[[], bool] = bool  # answers whether CISA's catalog of exploited CVEs has been read
 
     @property
     def pressing(self) -> Cve | None:
@@ -59,9 +61,11 @@ class Fix:
         return max((number for number in ranks if number is not None), default=None)
 
     @property
-    def known_exploited(self) -> bool:
-        """Whether a CVE that it fixes is, whose risk nobody has accepted."""
-        return any(cve.exploited for cve in self.cves if cve.id not in self.accepted) and not self.is_accepted
+    def known_exploited(self) -> bool | None:
+        """Whether a CVE that it fixes is, whose risk nobody has accepted; None where nobody would have told."""
+        if any(cve.exploited for cve in self.cves if cve.id not in self.accepted) and not self.is_accepted:
+            return True
+        return False if self.cves and self.catalog() else None
 
     @property
     def epss(self) -> float | None:
@@ -126,16 +130,17 @@ def standing(scan: Scan, ranked: Sequence[Fix]) -> Standing:
         tuple(dict.fromkeys(cve.id for row in ranked for cve in row.cves)),
         max(severities, default=None),
         max(scores, default=None),
-        any(row.known_exploited for row in ranked) or (False if exploits_are_known(ranked) else None),
+        any_of(row.known_exploited for row in ranked),
         max(ages, default=None),
         sum(row.late for row in ranked),
         None if ranked[0].is_accepted else ranked[0],
     )
 
 
-def exploits_are_known(ranked: Sequence[Fix]) -> bool:
-    """Whether somebody would have told: the catalog was read, and it is known what these updates fix."""
-    return all(row.cves for row in ranked) and KnownExploited.objects.exists()
+def any_of(answers: Iterable[bool | None]) -> bool | None:
+    """Unknown where no answer is yes, and one is not known."""
+    given = set(answers)
+    return True if True in given else None if None in given else False
 
 
 def is_late(since: datetime | None) -> bool:
@@ -187,11 +192,17 @@ def fixes(scan: Scan, updates: Iterable[Any] | None = None) -> list[Fix]:
     since = {(row.name, row.architecture): row.since for row in scan.host.open_updates.all()} if scan.host.pk else {}
     risks = AcceptedRisk.objects.about(scan.host) if scan.host.pk else []
     key = version_key(scan.distribution)
+    catalog = cache(KnownExploited.objects.exists)  # asked once, if anybody wants to know
     rows = [
         fix(update, found.get((update.name, update.architecture), ()), details, key, since=since, risks=risks)
         for update in chosen
     ]
-    return sorted(rows, key=lambda row: row.order)
+    return sorted((replace(row, catalog=catalog) for row in rows), key=lambda row: row.order)
+
+
+def identity(update: Any) -> tuple[str, str, str]:
+    """Of an update within a scan: a package may have two, one of which a pin keeps away."""
+    return update.name, update.architecture, update.available_version
 
 
 def fix(

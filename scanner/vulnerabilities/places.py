@@ -11,7 +11,18 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
 
-from django.db.models import Case, Count, Exists, OuterRef, Q, QuerySet, TextField, Value, When
+from django.db.models import (
+    Case,
+    Count,
+    Exists,
+    OuterRef,
+    Q,
+    QuerySet,
+    TextField,
+    Value,
+    When,
+    prefetch_related_objects,
+)
 from django.db.models.functions import Cast
 
 from scanner.models import (
@@ -27,9 +38,9 @@ from scanner.models import (
 )
 from scanner.models.finding import STATED, in_chunks
 from scanner.vulnerabilities import exposure, urgency
-from scanner.vulnerabilities.exposure import FIXED, PRO, is_fixed_by, version_key
+from scanner.vulnerabilities.exposure import FIXED, is_fixed_by, version_key
 from scanner.vulnerabilities.kernels import NOT_RUNNING, asks_for_kernel, release_of
-from scanner.vulnerabilities.matching import Item, UnknownDistribution, asked_for, releases
+from scanner.vulnerabilities.matching import PRO, Item, UnknownDistribution, asked_for, releases
 from scanner.vulnerabilities.urgency import Cve
 
 CVE = re.compile(r"CVE-\d{4}-\d{4,}")
@@ -558,36 +569,46 @@ def findings_of(scan: Scan) -> QuerySet[Finding]:
     return Finding.objects.filter(package_version__in=versions)
 
 
+class Locator:
+    """What can be done on the host of a scan about what was found there. A fixed number of queries."""
+
+    def __init__(self, scan: Scan, findings: Collection[Finding]) -> None:
+        assert scan.snapshot  # noqa: S101 - a scan with counts has one
+        of = scan.snapshot.package_set
+        self.standing = Standing(scan.snapshot.pk, of.pk, of.distribution, of.kernel, scan.package_manager, 1)
+        self.packages: dict[int | None, list[Package]] = defaultdict(list)
+        for some in in_chunks(sorted({finding.package_version_id for finding in findings})):
+            for package in scan.packages.defer("needs").filter(package_version__in=some):
+                self.packages[package.package_version_id].append(package)
+        self.updates: dict[str, list[Update]] = defaultdict(list)
+        for update in scan.updates:
+            self.updates[update.name].append(update)
+        self.of_kernels = [name for name in self.updates if name.startswith("linux-")]
+        self.kernels = idle_kernels([of.pk]).get(of.pk, [])
+        if self.kernels:  # whose versions are compared with what was found in the one that runs
+            prefetch_related_objects(list(findings), "package_version")
+
+    def place(self, row: Found, findings: Iterable[Finding]) -> Place | None:
+        """`findings`: those of the row."""
+        by_version: dict[int, list[Finding]] = defaultdict(list)
+        for finding in findings:
+            by_version[finding.package_version_id].append(finding)
+        packages = [package for version in by_version for package in self.packages[version]]
+        runs = any(is_kernel(package, self.standing) for package in packages)
+        names = {package.name for package in packages}.union(self.of_kernels if runs else ())
+        updates = [update for name in sorted(names & self.updates.keys()) for update in self.updates[name]]
+        places = judged(self.standing, packages, by_version, updates, self.kernels if runs else ())
+        return next((place for place in places if place.source == row.source), None)
+
+
 def locate(scan: Scan, rows: Sequence[Found]) -> None:
     """Say of each row what can be done about it on the scan's host, and whether somebody has accepted it there."""
     risks = AcceptedRisk.objects.about(scan.host)
+    findings = Finding.objects.in_bulk([pk for row in rows for pk in row.pks])
+    locator = Locator(scan, list(findings.values())) if findings else None
     for row in rows:
         row.accepted = next((risk for risk in risks if risk.covers(row.cve.id, (*row.names, row.source))), None)
-    if scan.snapshot is None or not rows:
-        return
-    package_set = scan.snapshot.package_set
-    standing = Standing(
-        scan.snapshot.pk, package_set.pk, package_set.distribution, package_set.kernel, scan.package_manager, 1
-    )
-    findings = {
-        finding.pk: finding
-        for finding in Finding.objects.filter(pk__in=[pk for row in rows for pk in row.pks]).select_related(
-            "package_version"
-        )
-    }
-    versions = {finding.package_version_id for finding in findings.values()}
-    packages = list(scan.packages.filter(package_version__in=versions))
-    runs = any(is_kernel(package, standing) for package in packages)
-    wanted = Q(name__in=sorted({package.name for package in packages}))
-    updates = list(scan.updates.filter(wanted | Q(name__startswith="linux-") if runs else wanted))
-    kernels = idle_kernels([package_set.pk]).get(package_set.pk, []) if runs else []
-    for row in rows:
-        by_version: dict[int, list[Finding]] = defaultdict(list)
-        for pk in row.pks:
-            if finding := findings.get(pk):
-                by_version[finding.package_version_id].append(finding)
-        places = judged(standing, packages, by_version, updates, kernels)
-        row.place = next((place for place in places if place.source == row.source), None)
+        row.place = locator.place(row, [findings[pk] for pk in row.pks if pk in findings]) if locator else None
 
 
 # --- a package --------------------------------------------------------------------------------------

@@ -237,3 +237,27 @@ def test_the_number_of_queries_does_not_grow(django_assert_max_num_queries: Any)
         find(f"lib{number}", f"CVE-2026-{2000 + number}")
     with django_assert_max_num_queries(9):
         assert len(fixes(Scan.objects.select_related("host", "snapshot").get(pk=scan.pk))) == 60
+
+
+@pytest.mark.usefixtures("catalogs")
+def test_nor_do_those_of_the_document(django_assert_max_num_queries: Any) -> None:
+    scan = scan_of(*(make_update(f"lib{number}") for number in range(60)))
+    for number in range(60):
+        find(f"lib{number}", f"CVE-2026-{2000 + number}")
+    with django_assert_max_num_queries(14):
+        found = document(Scan.objects.select_related("host", "snapshot").get(pk=scan.pk))
+    assert {update["known_exploited"] for update in found["updates"]} == {False}
+
+
+def test_what_a_pin_keeps_away_is_not_what_the_other_update_fixes() -> None:
+    scan = scan_of(make_update("openssl"), make_update("openssl", available_version="1.0-3", blocked="pinned"))
+    find("openssl", HIGH)
+    normal, pinned = document(scan)["updates"]
+    assert (normal["cves"], pinned["cves"], pinned["why"]) == ([HIGH], [], None)
+
+
+@pytest.mark.parametrize("cves", [[], [HIGH]])
+def test_that_nothing_is_exploited_is_said_only_of_what_is_known(cves: list[str]) -> None:
+    KnownExploited.objects.create(cve=KEV, added=date(2026, 1, 3))
+    scan = scan_of(make_update("openssl", cves=tuple(cves)), make_update("vim", cves=(LOW,)))
+    assert document(scan)["known_exploited"] is (False if cves else None)
