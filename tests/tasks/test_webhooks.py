@@ -20,13 +20,14 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 def queued() -> list[tuple[str, Any]]:
-    """What waits in the queue `webhooks`: each task's name and its ids. They are taken out."""
+    """What waits in the queue `webhooks`: each task's name and its ids, None for a sweep. They are taken out."""
     found = []
     with tasks.send.app.connection_for_read() as connection:
         queue = connection.SimpleQueue("webhooks")
         while (message := next_of(queue)) is not None:
             message.ack()
-            found.append((message.headers["task"].removeprefix("tasks.webhooks."), message.payload[0][0]))
+            arguments = message.payload[0]
+            found.append((message.headers["task"].removeprefix("tasks.webhooks."), arguments[0] if arguments else None))
     return found
 
 
