@@ -1,6 +1,5 @@
 """Pages: read, decide, answer."""
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -22,7 +21,7 @@ from frontend import charts
 from frontend.access import may_manage_webhooks, may_run, staff_only
 from frontend.api import chosen_host
 from frontend.vulnerability_pages import found_in_scan, vulnerability_count
-from scanner import risk, scanning
+from scanner import scanning
 from scanner.models import Host, Scan, Webhook
 from scanner.vulnerabilities.exposure import fixes
 from scanner.vulnerabilities.findings import what_is_missing
@@ -74,32 +73,6 @@ def theme(request: HttpRequest) -> HttpResponse:
 
 @require_safe
 @staff_only
-def overview(request: HttpRequest) -> HttpResponse:
-    """Every host in one table, worst first; the widget of each."""
-    order = ["high", "medium", "low", "unknown", "secure"]
-    now = timezone.now()
-    hosts = Host.objects.prefetch_related("tags").select_related("current__snapshot__package_set")
-    last = Scan.objects.last_of_each_host()
-    active = {scan.host_id: scan for scan in Scan.objects.active()}
-    rows: list[dict[str, Any]] = [
-        {
-            "host": host,
-            "level": host.current.level_at(now) if host.current else risk.UNKNOWN,
-            "good": host.current,
-            "last": last.get(host.pk),
-            "active": active.get(host.pk),
-        }
-        for host in hosts
-    ]
-    rows.sort(key=lambda row: (order.index(row["level"].severity), row["host"].name))
-    tally = Counter(row["level"] for row in rows)
-    unknown, secure = (sum(row["level"].severity == name for row in rows) for name in ("unknown", "secure"))
-    context = {"rows": rows, "tally": tally.items(), "unknown": unknown, "at_risk": len(rows) - unknown - secure}
-    return render(request, "frontend/overview.html", context)
-
-
-@require_safe
-@staff_only
 def dashboard(request: HttpRequest) -> HttpResponse:
     scanning.fail_lost()
     host = chosen_host(request.GET.get("host", "")) or Host.objects.local()
@@ -111,7 +84,7 @@ def dashboard(request: HttpRequest) -> HttpResponse:
     ranked = fixes(good) if good else []
     context = {
         "host": host,
-        "hosts": Host.objects.all(),
+        "hosts": Host.objects.active() | Host.objects.filter(pk=host.pk),
         "level": level,
         "good": good,
         "last": last,
@@ -132,7 +105,8 @@ def dashboard(request: HttpRequest) -> HttpResponse:
         "metadata_max_age_days": settings.METADATA_MAX_AGE_DAYS,
         "steps": STEPS,
     }
-    return render(request, "frontend/dashboard.html", context)
+    template = "frontend/hosts/archived.html" if host.archived_at else "frontend/dashboard.html"
+    return render(request, template, context)
 
 
 @require_POST
@@ -264,7 +238,7 @@ def daily_counts(host: Host, now: datetime) -> list[tuple[datetime, int | None, 
 
 def next_scheduled_scan(host: Host, now: datetime) -> datetime | None:
     """When Beat will next start a scan of this host, by the schedules in the admin; None where there is none."""
-    if not host.scheduled:
+    if host.archived_at or not host.scheduled:
         return None
     tasks = PeriodicTask.objects.filter(task="tasks.scans.scan_hosts", enabled=True)
     waits = [task.schedule.is_due(task.last_run_at or now).next for task in tasks]

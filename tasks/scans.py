@@ -31,7 +31,8 @@ def run_scan(self: Task, scan_id: int) -> dict[str, Any]:
 @shared_task
 def scan_hosts() -> dict[str, int]:
     """Start a scan of every host that periodic scans include; one that is being scanned already is left alone."""
-    started = [start(host, trigger=Scan.Trigger.SCHEDULE)[1] for host in Host.objects.filter(scheduled=True)]
+    hosts = Host.objects.active().filter(scheduled=True)
+    started = [start(host, trigger=Scan.Trigger.SCHEDULE)[1] for host in hosts]
     return {"started": sum(started), "under way already": len(started) - sum(started)}
 
 

@@ -1,11 +1,13 @@
 """Who is scanned."""
 
 from collections.abc import Iterable
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 from django.core.validators import RegexValidator
 from django.db import models, transaction
+from django.db.models import Case, Q, Value, When
 from django.urls import reverse
 from django.utils import timezone
 
@@ -23,6 +25,60 @@ class HostQuerySet(models.QuerySet["Host"]):
         """The host that this process runs on."""
         return self.named(settings.SCAN_HOST)
 
+    def active(self) -> "HostQuerySet":
+        """Those that lists and counts are about: not archived."""
+        return self.filter(archived_at=None)
+
+    def with_severity(self, at: datetime) -> "HostQuerySet":
+        """The rule of risk.level in SQL: `severity` is that of current.level_at(at), and unknown without a scan."""
+        oldest = at - timedelta(days=settings.METADATA_MAX_AGE_DAYS)
+        lists = Q(current__metadata_date=None) | Q(current__metadata_date__lt=oldest)
+        cannot_say = Q(current__security_updates=0) & ~Q(current__state="completed")
+        return self.annotate(
+            severity=Case(
+                When(lists | cannot_say, then=Value(risk.UNKNOWN.severity)),
+                *(
+                    When(current__security_updates__gte=least, then=Value(level.severity))
+                    for least, level in risk.RISK_LEVELS
+                ),
+                default=Value(risk.UNKNOWN.severity),  # no scan, or one that does not know the number
+                output_field=models.CharField(),
+            )
+        )
+
+    def archive(self) -> int:
+        return self.active().update(archived_at=timezone.now())
+
+    def bring_back(self) -> int:
+        return self.exclude(archived_at=None).update(archived_at=None)
+
+    def add_tags(self, names: Iterable[str]) -> None:
+        """Besides those that they have. Raises ValidationError as set_tags does."""
+        with transaction.atomic():
+            tags = Tag.objects.all_named(names)
+            pks = list(self.order_by().values_list("pk", flat=True))
+            Host.tags.through.objects.bulk_create(
+                [Host.tags.through(host_id=pk, tag_id=tag.pk) for tag in tags for pk in pks],
+                ignore_conflicts=True,
+                batch_size=1000,
+            )
+
+    def remove_tags(self, names: Iterable[str]) -> None:
+        Host.tags.through.objects.filter(host__in=self.order_by().values("pk"), tag__name__in=list(names)).delete()
+
+
+class TagQuerySet(models.QuerySet["Tag"]):
+    def all_named(self, names: Iterable[str]) -> "list[Tag]":
+        """One for each name, made where there is none. Raises ValidationError for the first that cannot be a tag."""
+        tags = []
+        for name in dict.fromkeys(names):
+            tag = self.filter(name=name).first() or Tag(name=name)
+            if tag.pk is None:
+                tag.full_clean()
+                tag.save()
+            tags.append(tag)
+        return tags
+
 
 class Tag(models.Model):
     """A word that hosts are grouped by: prod, database, berlin."""
@@ -30,6 +86,8 @@ class Tag(models.Model):
     name = models.CharField(
         max_length=50, unique=True, validators=[RegexValidator(r"^[\w.:-]+\Z", "Letters, digits and . : _ - only.")]
     )
+
+    objects = TagQuerySet.as_manager()
 
     class Meta:
         ordering = ["name"]
@@ -50,6 +108,9 @@ class Host(models.Model):
         "Scan", on_delete=models.SET_NULL, null=True, editable=False, related_name="+", help_text="Newest with counts."
     )
     created_at = models.DateTimeField(default=timezone.now, editable=False)
+    archived_at = models.DateTimeField(
+        null=True, editable=False, help_text="Since when it is in no list or count, and not scanned periodically."
+    )
 
     objects = HostQuerySet.as_manager()
 
@@ -73,14 +134,7 @@ class Host(models.Model):
     def set_tags(self, names: Iterable[str]) -> None:
         """Exactly these. Raises ValidationError, naming the first that cannot be a tag; then nothing is changed."""
         with transaction.atomic():
-            tags = []
-            for name in dict.fromkeys(names):
-                tag = Tag.objects.filter(name=name).first() or Tag(name=name)
-                if tag.pk is None:
-                    tag.full_clean()
-                    tag.save()
-                tags.append(tag)
-            self.tags.set(tags)
+            self.tags.set(Tag.objects.all_named(names))
 
     def last_scan(self) -> "Scan | None":
         return self.scans.ended().first()

@@ -128,7 +128,8 @@ class Standing:
 def fleet() -> list[Standing]:
     of_set = "current__snapshot__package_set"
     grouped = (
-        Host.objects.order_by()
+        Host.objects.active()
+        .order_by()
         .values_list(
             "current__snapshot",
             of_set,
@@ -240,7 +241,7 @@ class Places:
                 if any(q.lower() in name.lower() for each in places for name in (*each.names, each.source)):
                     searched.append(snapshot)
         found = Q(current__snapshot__in=[snapshot for some in ranks.values() for snapshot in some])
-        hosts = Host.objects.filter(Q(current__snapshot=None) if state == "unscanned" else found)
+        hosts = Host.objects.active().filter(Q(current__snapshot=None) if state == "unscanned" else found)
         if q:
             tagged = Host.objects.filter(tags__name__icontains=q).values("pk")
             hosts = hosts.filter(Q(name__icontains=q) | Q(pk__in=tagged) | Q(current__snapshot__in=searched))
@@ -686,7 +687,7 @@ class PackagePlaces:
         if state:
             waiting = self.waiting(state)
             snapshots = [each for each in snapshots if each in waiting]
-        hosts = Host.objects.filter(current__snapshot__in=snapshots)
+        hosts = Host.objects.active().filter(current__snapshot__in=snapshots)
         if q:
             tagged = Host.objects.filter(tags__name__icontains=q).values("pk")
             hosts = hosts.filter(Q(name__icontains=q) | Q(pk__in=tagged))

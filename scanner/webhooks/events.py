@@ -85,7 +85,7 @@ def owe_for_stale() -> list[str]:
     """Tell once of each host whose last good scan has become too old for a verdict. Answers the events' ids."""
     now = timezone.now()
     last_good = Scan.objects.with_counts().filter(host=OuterRef("pk")).values("pk")[:1]
-    last_ones = Host.objects.annotate(good=Subquery(last_good)).exclude(good=None).values("good")
+    last_ones = Host.objects.active().annotate(good=Subquery(last_good)).exclude(good=None).values("good")
     told = Event.objects.filter(scan=OuterRef("pk"), type=SCAN_STALE)
     outdated = Scan.objects.outdated(now).filter(~Exists(told), pk__in=last_ones).select_related("host")
     ids = []
@@ -99,7 +99,7 @@ def owe_for_stale() -> list[str]:
 def owe_for_late() -> list[str]:
     """Tell once of each security update that has waited for longer than the target. Answers the events' ids."""
     overdue = OpenUpdate.objects.overdue(exposure.target())
-    hosts = Host.objects.filter(pk__in=overdue.values("host")).exclude(current=None)
+    hosts = Host.objects.active().filter(pk__in=overdue.values("host")).exclude(current=None)
     return [pk for host in hosts.select_related("current__snapshot") for pk in owe_for_late_on(host)]
 
 
