@@ -10,8 +10,8 @@ from django.conf import settings
 from django.contrib import messages
 from django.core.exceptions import ValidationError
 from django.core.paginator import Page, Paginator
-from django.db.models import Case, Count, Exists, F, IntegerField, Min, OuterRef, Q, Subquery, Value, When
-from django.db.models.functions import Lower
+from django.db.models import BigIntegerField, Count, Exists, F, Min, OuterRef, Q, Subquery, TextField, Value
+from django.db.models.functions import Coalesce, Concat, Lower
 from django.http import HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import redirect, render
 from django.urls import reverse
@@ -22,7 +22,8 @@ from django.views.decorators.http import require_POST, require_safe
 from frontend.access import staff_only
 from frontend.templatetags.words import known, level_badge
 from scanner import risk
-from scanner.models import Host, OpenUpdate, Scan, Tag
+from scanner.models import Host, OpenUpdate, Scan, Snapshot, Tag
+from scanner.models.host import by_level, of_current, severity_at
 from tasks import scans as tasks
 
 SIZES = (100, 50, 250, 1000)  # rows a page; the first is the default
@@ -33,16 +34,17 @@ LEVELS = {level.severity: level for level in (*(level for _, level in risk.RISK_
 MOST_TICKS = 250  # boxes that a form sends one by one: Django takes at most 1,000 fields
 MOST_SCANS = 500  # that one request starts; it takes a few seconds
 NAMED = 20  # hosts that the question before archiving names at once
+STEP = 10**10  # between the ranks of levels: more than a number of updates can be
 RUN, CHANGE = "scanner.run_scan", "scanner.change_host"
 
-SORTS: dict[str, tuple[Any, ...]] = {
-    "worst": ("rank", F("current__security_updates").desc(nulls_last=True)),
+SORTS = {  # by which expressions; where nothing is known it is as bad as can be
+    "worst": (F("worst"),),
     "name": (Lower("name"),),
     "-name": (Lower("name").desc(),),
-    "security": (F("current__security_updates").asc(nulls_first=True),),
-    "-security": (F("current__security_updates").desc(nulls_last=True),),
-    "age": (F("current__finished_at").desc(nulls_last=True),),
-    "-age": (F("current__finished_at").asc(nulls_first=True),),  # one without a result has waited longest of all
+    "security": (F("security").asc(nulls_first=True),),
+    "-security": (F("security").desc(nulls_last=True),),
+    "age": (F("age").desc(nulls_last=True),),
+    "-age": (F("age").asc(nulls_first=True),),
 }
 SHOWN = (  # of a host and its scan; the rest of a scan is long
     *("name", "archived_at", "current__host", "current__state", "current__finished_at", "current__started_at"),
@@ -118,11 +120,12 @@ class Wishes:
         if self.tag:
             hosts = hosts.filter(tags__name=self.tag)
         if self.manager:
-            hosts = hosts.filter(current__package_manager=self.manager)
+            hosts = hosts.annotate(manager=of_current(F("package_manager"))).filter(manager=self.manager)
         if self.distribution:
-            hosts = hosts.filter(current__distribution=self.distribution)
+            hosts = hosts.annotate(release=of_current(F("distribution"))).filter(release=self.distribution)
         if self.exploited:
-            hosts = hosts.filter(current__snapshot__package_set__tally__exploited__gt=0)
+            exploited = Snapshot.objects.order_by().filter(package_set__tally__exploited__gt=0).values("pk")
+            hosts = hosts.annotate(found=of_current(F("snapshot"))).filter(found__in=exploited)
         if self.late:
             hosts = hosts.filter(Exists(OpenUpdate.objects.order_by().filter(host=OuterRef("pk"), **overdue(now))))
         return hosts
@@ -133,16 +136,25 @@ class Wishes:
 
     def ordered(self, now: datetime) -> Any:
         """With a name at the end of every order, so that no row is on two pages."""
-        order = SORTS[self.sort]
+        sorted_by = {
+            "worst": worst(now),
+            "security": of_current(F("security_updates")),
+            "age": of_current(F("finished_at")),
+        }
+        wanted = self.sort.removeprefix("-")
         hosts = self.hosts(now)
-        if "rank" in order:
-            hosts = hosts.annotate(rank=rank())
-        return hosts.order_by(*order, "name")
+        if wanted in sorted_by:
+            hosts = hosts.annotate(**{wanted: sorted_by[wanted]})
+        return hosts.order_by(*SORTS[self.sort], "name")
 
 
-def rank() -> Any:
-    return Case(
-        *(When(severity=name, then=Value(number)) for number, name in enumerate(LEVELS)), output_field=IntegerField()
+def worst(now: datetime) -> Any:
+    """One number to sort by: the level, and within it those with the most security updates first."""
+    ranks = {name: number * STEP for number, name in enumerate(LEVELS)}
+    return Coalesce(
+        of_current(by_level(now, ranks) - Coalesce(F("security_updates"), 0)),
+        ranks["unknown"],
+        output_field=BigIntegerField(),
     )
 
 
@@ -211,11 +223,13 @@ class Facets:
 
 
 def facets_of(hosts: Any, now: datetime) -> Facets:
-    columns = ("severity", "current__package_manager", "current__distribution")
-    found = hosts.with_severity(now).order_by().values_list(*columns).annotate(number=Count("pk"))
+    line = Value("\n")  # all in one text, which is one look-up a host; none of them has a line's end
+    told = Concat(severity_at(now), line, F("package_manager"), line, F("distribution"), output_field=TextField())
+    found = hosts.order_by().annotate(told=of_current(told)).values_list("told").annotate(number=Count("pk"))
     statuses: Counter[str] = Counter()
     managers, distributions = set(), set()
-    for severity, manager, distribution, number in found:
+    for text, number in found:
+        severity, manager, distribution = (text or f"{risk.UNKNOWN.severity}\n\n").split("\n", 2)
         statuses[severity] += number
         managers.add(manager)
         distributions.add(distribution)

@@ -2,7 +2,7 @@
 
 from django.contrib import admin
 from django.contrib.auth.views import LoginView, LogoutView
-from django.urls import path
+from django.urls import path, re_path
 from django.views.generic import RedirectView
 
 from frontend import (
@@ -19,6 +19,7 @@ from frontend import (
     webhook_pages,
 )
 from frontend.api_v1 import api as api_v1
+from frontend.api_v1 import docs, no_such_address
 
 admin.autodiscover()
 
@@ -62,7 +63,9 @@ urlpatterns = [
     path("security/webhooks/deliveries/<int:pk>/redeliver/", webhook_pages.redeliver, name="redeliver"),
     path("security/webhooks/events/<str:pk>/", webhook_pages.event, name="event"),
     path("security/webhooks/events/<str:pk>/replay/", webhook_pages.replay, name="event-replay"),
+    path("api/v1/docs", docs, name="api-docs"),
     path("api/v1/", api_v1.urls),
+    re_path(r"^api/v1/", no_such_address),
     path("api/security/package-scanner/widget/", api.widget, name="api-widget"),
     path("api/security/package-scanner/state/", api.state, name="api-state"),
     path("api/security/package-scanner/scan/<int:pk>/", api.scan_document, name="api-scan"),

@@ -162,8 +162,8 @@ def collect(tasks: Collection[str]) -> Samples:
 
 
 Known = tuple[int, str, str | None, tuple[Any, ...], str]
-"""A host: id, name, state of its last scan that was not cancelled, COLUMNS and TIMES of its last scan with counts (or
-nothing), and its label as text. Plain tuples: the garbage collector looks at each of 10,000 objects of any class."""
+"""A host: its id, its name, the state of its last scan that was not cancelled, COLUMNS and TIMES of its last scan with
+counts (or nothing), and its label as text. Plain tuples, which cost Python's garbage collector nothing."""
 
 
 class Epoch(Func):
@@ -191,7 +191,7 @@ COLUMNS = (
 )
 TIMES = {"lists_of": Epoch("metadata_date"), "began": Epoch("started_at"), "ended": Epoch("finished_at")}
 MANAGER, RELEASE, SNAPSHOT, PACKAGE_SET = 1, 2, 3, 4  # of COLUMNS
-UNKNOWN = (None,) * (len(COLUMNS) + len(TIMES))
+UNKNOWN: tuple[Any, ...] = (None,) * (len(COLUMNS) + len(TIMES))
 
 
 def read_hosts() -> list[Known]:
@@ -220,9 +220,8 @@ def add_hosts(samples: Samples, hosts: Sequence[Known], now: datetime) -> None:
     statuses: Counter[str] = Counter()
     put, at = samples.put, now.timestamp()
     for pk, _, last_state, scan, own in hosts:
-        state, manager, release, _, _, security, total, packages, pinned, reboot, lists_of, began, ended = (
-            scan or UNKNOWN
-        )
+        state, manager, release, _, _, security, total, packages, pinned, reboot, *times = scan or UNKNOWN
+        lists_of, began, ended = times
         complete, listed = state == Scan.State.COMPLETED, datetime.fromtimestamp(lists_of, UTC) if lists_of else None
         level = risk.level(security, complete, listed, now, max_age)
         statuses[level.severity] += 1
@@ -231,7 +230,7 @@ def add_hosts(samples: Samples, hosts: Sequence[Known], now: datetime) -> None:
             put("package_last_scan_failed", own, int(last_state == Scan.State.FAILED))
         if scan:
             counted = f'{own},package_manager="{manager}"'
-            put("package_host_info", f"{counted},{labelled(distribution=str(release))}", 1)
+            put("package_host_info", f"{counted},{labelled(distribution=release)}", 1)
             put("package_security_updates", counted, security)
             put("package_total_updates", counted, total)
             put("package_pinned_security_updates", counted, pinned)

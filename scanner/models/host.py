@@ -1,13 +1,15 @@
 """Who is scanned."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from django.apps import apps
 from django.conf import settings
 from django.core.validators import RegexValidator
 from django.db import models, transaction
-from django.db.models import Case, Q, Value, When
+from django.db.models import Case, OuterRef, Q, Subquery, Value, When
+from django.db.models.functions import Coalesce
 from django.urls import reverse
 from django.utils import timezone
 
@@ -30,21 +32,8 @@ class HostQuerySet(models.QuerySet["Host"]):
         return self.filter(archived_at=None)
 
     def with_severity(self, at: datetime) -> "HostQuerySet":
-        """The rule of risk.level in SQL: `severity` is that of current.level_at(at), and unknown without a scan."""
-        oldest = at - timedelta(days=settings.METADATA_MAX_AGE_DAYS)
-        lists = Q(current__metadata_date=None) | Q(current__metadata_date__lt=oldest)
-        cannot_say = Q(current__security_updates=0) & ~Q(current__state="completed")
-        return self.annotate(
-            severity=Case(
-                When(lists | cannot_say, then=Value(risk.UNKNOWN.severity)),
-                *(
-                    When(current__security_updates__gte=least, then=Value(level.severity))
-                    for least, level in risk.RISK_LEVELS
-                ),
-                default=Value(risk.UNKNOWN.severity),  # no scan, or one that does not know the number
-                output_field=models.CharField(),
-            )
-        )
+        """`severity` is that of current.level_at(at), and unknown without a scan."""
+        return self.annotate(severity=Coalesce(of_current(severity_at(at)), Value(risk.UNKNOWN.severity)))
 
     def archive(self) -> int:
         return self.active().update(archived_at=timezone.now())
@@ -65,6 +54,27 @@ class HostQuerySet(models.QuerySet["Host"]):
 
     def remove_tags(self, names: Iterable[str]) -> None:
         Host.tags.through.objects.filter(host__in=self.order_by().values("pk"), tag__name__in=list(names)).delete()
+
+
+def of_current(expression: Any) -> Subquery:
+    """Something of a host's current scan. By a look-up for each host: a join would read every scan there is."""
+    scans = apps.get_model("scanner", "Scan")._default_manager.order_by()
+    return Subquery(scans.filter(pk=OuterRef("current_id")).values(wanted=expression))
+
+
+def by_level(at: datetime, values: Mapping[str, Any]) -> Case:
+    """The rule of risk.level in SQL, about scans: the value for the severity that each means at that time."""
+    lists_too_old = Q(metadata_date=None) | Q(metadata_date__lt=at - timedelta(days=settings.METADATA_MAX_AGE_DAYS))
+    cannot_say = Q(security_updates=0) & ~Q(state="completed")
+    unknown = Value(values[risk.UNKNOWN.severity])
+    levels = (When(security_updates__gte=least, then=Value(values[each.severity])) for least, each in risk.RISK_LEVELS)
+    return Case(When(lists_too_old | cannot_say, then=unknown), *levels, default=unknown)
+
+
+def severity_at(at: datetime) -> Case:
+    return by_level(
+        at, {each.severity: each.severity for each in (risk.UNKNOWN, *(each for _, each in risk.RISK_LEVELS))}
+    )
 
 
 class TagQuerySet(models.QuerySet["Tag"]):

@@ -125,8 +125,12 @@ def test_after_a_failed_scan_the_numbers_are_those_of_the_one_before() -> None:
     assert of(told(), "web-1")["package_last_scan_failed"] == 0
 
 
-def test_a_host_that_is_gone_is_not_mentioned() -> None:
+def test_a_host_that_is_archived_or_gone_is_not_mentioned() -> None:
     make_scan(report=make_report(make_update()))
+    Host.objects.all().archive()
+    found = told()
+    assert of(found, "web-1") == {}
+    assert sum(number for (name, _), number in found.items() if name == "package_hosts") == 0
     Host.objects.all().delete()
     assert of(told(), "web-1") == {}
 
