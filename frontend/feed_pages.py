@@ -269,15 +269,15 @@ class Unknown:
 
 def hosts_by_release() -> dict[str, int]:
     """How many hosts have which release, by their newest scan with counts; "" is one that no scan could tell."""
-    scanned = Host.objects.exclude(current=None).order_by("current__distribution")
-    return dict(scanned.values_list("current__distribution").annotate(number=Count("pk")))
+    scanned = Host.objects.active().exclude(current=None).order_by("current_distribution")
+    return dict(scanned.values_list("current_distribution").annotate(number=Count("pk")))
 
 
 def unknown_releases(hosts: dict[str, int], lines: dict[str, Line]) -> list[Unknown]:
     without = {release: why for release in hosts if (why := why_unknown(release, lines))}
     named: dict[str, list[str]] = {release: [] for release in without}
-    there = Host.objects.filter(current__distribution__in=without).order_by("name")
-    for release, name in there.values_list("current__distribution", "name"):
+    there = Host.objects.active().exclude(current=None).filter(current_distribution__in=without).order_by("name")
+    for release, name in there.values_list("current_distribution", "name"):
         if len(named[release]) < NAMED:
             named[release].append(name)
     return [Unknown(release, hosts[release], named[release], why) for release, why in without.items()]

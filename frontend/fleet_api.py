@@ -32,9 +32,9 @@ RESULT = {409: shapes.ProblemOut}  # there are no counts to list
 HOST_COLUMNS = {
     "name": "name",
     "status": "rank",
-    "security_updates": "current__security_updates",
-    "total_updates": "current__total_updates",
-    "scan_date": "current__finished_at",
+    "security_updates": "current_security_updates",
+    "total_updates": "current_total_updates",
+    "scan_date": "current_finished_at",
 }
 SEVERITIES: Mapping[str, tuple[str, ...]] = {
     "success": ("secure",),
@@ -129,12 +129,12 @@ def list_hosts(request: HttpRequest, wanted: Annotated[HostsWanted, Query()]) ->
     if wanted.status:
         rows = rows.filter(Q(severity__in=SEVERITIES[wanted.status]))
     if wanted.package_manager:
-        rows = rows.filter(current__package_manager=wanted.package_manager)
+        rows = rows.filter(current_package_manager=wanted.package_manager)
     if wanted.distribution:
-        rows = rows.filter(current__distribution=wanted.distribution)
+        rows = rows.filter(current_distribution=wanted.distribution)
     if wanted.exploited is not None:
-        known = Host.objects.exclude(current__snapshot__package_set__tally=None)
-        exploited = known.filter(current__snapshot__package_set__tally__exploited__gt=0).values("pk")
+        known = Host.objects.exclude(current_snapshot__package_set__tally=None)
+        exploited = known.filter(current_snapshot__package_set__tally__exploited__gt=0).values("pk")
         rows = rows.filter(pk__in=exploited if wanted.exploited else known.exclude(pk__in=exploited).values("pk"))
     return page_of(ordered(rows, wanted.sort, HOST_COLUMNS), wanted, host_rows)
 

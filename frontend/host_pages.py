@@ -10,8 +10,8 @@ from django.conf import settings
 from django.contrib import messages
 from django.core.exceptions import ValidationError
 from django.core.paginator import Page, Paginator
-from django.db.models import BigIntegerField, Count, Exists, F, Min, OuterRef, Q, Subquery, TextField, Value
-from django.db.models.functions import Coalesce, Concat, Lower
+from django.db.models import BigIntegerField, Count, Exists, ExpressionWrapper, F, Min, OuterRef, Q, Subquery
+from django.db.models.functions import Coalesce, Lower
 from django.http import HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import redirect, render
 from django.urls import reverse
@@ -22,8 +22,8 @@ from django.views.decorators.http import require_POST, require_safe
 from frontend.access import staff_only
 from frontend.templatetags.words import known, level_badge
 from scanner import risk
-from scanner.models import Host, OpenUpdate, Scan, Snapshot, Tag
-from scanner.models.host import by_level, of_current, severity_at
+from scanner.models import Host, OpenUpdate, Scan, Tag
+from scanner.models.host import by_level
 from tasks import scans as tasks
 
 SIZES = (100, 50, 250, 1000)  # rows a page; the first is the default
@@ -41,10 +41,10 @@ SORTS = {  # by which expressions; where nothing is known it is as bad as can be
     "worst": (F("worst"),),
     "name": (Lower("name"),),
     "-name": (Lower("name").desc(),),
-    "security": (F("security").asc(nulls_first=True),),
-    "-security": (F("security").desc(nulls_last=True),),
-    "age": (F("age").desc(nulls_last=True),),
-    "-age": (F("age").asc(nulls_first=True),),
+    "security": (F("current_security_updates").asc(nulls_first=True),),
+    "-security": (F("current_security_updates").desc(nulls_last=True),),
+    "age": (F("current_finished_at").desc(nulls_last=True),),
+    "-age": (F("current_finished_at").asc(nulls_first=True),),
 }
 SHOWN = (  # of a host and its scan; the rest of a scan is long
     *("name", "archived_at", "current__host", "current__state", "current__finished_at", "current__started_at"),
@@ -120,12 +120,11 @@ class Wishes:
         if self.tag:
             hosts = hosts.filter(tags__name=self.tag)
         if self.manager:
-            hosts = hosts.annotate(manager=of_current(F("package_manager"))).filter(manager=self.manager)
+            hosts = hosts.filter(current_package_manager=self.manager)
         if self.distribution:
-            hosts = hosts.annotate(release=of_current(F("distribution"))).filter(release=self.distribution)
+            hosts = hosts.filter(current_distribution=self.distribution)
         if self.exploited:
-            exploited = Snapshot.objects.order_by().filter(package_set__tally__exploited__gt=0).values("pk")
-            hosts = hosts.annotate(found=of_current(F("snapshot"))).filter(found__in=exploited)
+            hosts = hosts.filter(current_snapshot__package_set__tally__exploited__gt=0)
         if self.late:
             hosts = hosts.filter(Exists(OpenUpdate.objects.order_by().filter(host=OuterRef("pk"), **overdue(now))))
         return hosts
@@ -136,26 +135,14 @@ class Wishes:
 
     def ordered(self, now: datetime) -> Any:
         """With a name at the end of every order, so that no row is on two pages."""
-        sorted_by = {
-            "worst": worst(now),
-            "security": of_current(F("security_updates")),
-            "age": of_current(F("finished_at")),
-        }
-        wanted = self.sort.removeprefix("-")
-        hosts = self.hosts(now)
-        if wanted in sorted_by:
-            hosts = hosts.annotate(**{wanted: sorted_by[wanted]})
-        return hosts.order_by(*SORTS[self.sort], "name")
+        return self.hosts(now).annotate(worst=worst(now)).order_by(*SORTS[self.sort], "name")
 
 
 def worst(now: datetime) -> Any:
     """One number to sort by: the level, and within it those with the most security updates first."""
     ranks = {name: number * STEP for number, name in enumerate(LEVELS)}
-    return Coalesce(
-        of_current(by_level(now, ranks) - Coalesce(F("security_updates"), 0)),
-        ranks["unknown"],
-        output_field=BigIntegerField(),
-    )
+    updates = Coalesce(F("current_security_updates"), 0)
+    return ExpressionWrapper(by_level(now, ranks) - updates, output_field=BigIntegerField())
 
 
 def overdue(now: datetime) -> dict[str, datetime]:
@@ -223,13 +210,11 @@ class Facets:
 
 
 def facets_of(hosts: Any, now: datetime) -> Facets:
-    line = Value("\n")  # all in one text, which is one look-up a host; none of them has a line's end
-    told = Concat(severity_at(now), line, F("package_manager"), line, F("distribution"), output_field=TextField())
-    found = hosts.order_by().annotate(told=of_current(told)).values_list("told").annotate(number=Count("pk"))
+    told = ("severity", "current_package_manager", "current_distribution")
+    found = hosts.with_severity(now).order_by().values_list(*told).annotate(number=Count("pk"))
     statuses: Counter[str] = Counter()
     managers, distributions = set(), set()
-    for text, number in found:
-        severity, manager, distribution = (text or f"{risk.UNKNOWN.severity}\n\n").split("\n", 2)
+    for severity, manager, distribution, number in found:
         statuses[severity] += number
         managers.add(manager)
         distributions.add(distribution)

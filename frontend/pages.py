@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from operator import attrgetter
 from typing import Any
 
 from django.conf import settings
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.core.paginator import Paginator
-from django.db.models import Q, QuerySet
+from django.db.models import Q, QuerySet, prefetch_related_objects
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
@@ -21,7 +22,7 @@ from frontend import charts
 from frontend.access import may_manage_webhooks, may_run, staff_only
 from frontend.api import chosen_host
 from frontend.vulnerability_pages import found_in_scan, vulnerability_count
-from scanner import scanning
+from scanner import risk, scanning
 from scanner.models import Host, Scan, Webhook
 from scanner.vulnerabilities.exposure import fixes
 from scanner.vulnerabilities.findings import what_is_missing
@@ -29,6 +30,8 @@ from scanner.vulnerabilities.findings import what_is_missing
 THEMES = ("light", "dark", "system")
 TREND_DAYS = 30
 HISTORY_ROWS = 20
+OFFERED = 50  # other hosts that the field for a host offers; any can be typed
+SCHEDULES = ("crontab", "interval", "solar", "clocked")
 LATEST_ROWS = 100
 SIZES = (100, 50, 250, 1000)  # rows a page; the first is the default
 STEPS = [name for name, _ in scanning.STEPS]
@@ -76,23 +79,27 @@ def theme(request: HttpRequest) -> HttpResponse:
 def dashboard(request: HttpRequest) -> HttpResponse:
     scanning.fail_lost()
     host = chosen_host(request.GET.get("host", "")) or Host.objects.local()
-    good, last, active = host.last_good_scan(), host.last_scan(), host.active_scan()
+    prefetch_related_objects([host], "tags", "open_updates")
     now = timezone.now()
-    level = host.level()
+    history = page_of(host.scans.all(), request, HISTORY_ROWS)
+    newest = list(host.scans.all()[:HISTORY_ROWS]) if history.number > 1 else list(history)
+    last = next((scan for scan in newest if not scan.active), None)
+    active = next((scan for scan in newest if scan.active), None)  # there is one at most, and none is newer
+    good, before = [*host.scans.with_counts().select_related("snapshot__package_set")[:2], None, None][:2]
+    level = good.level_at(now) if good else risk.UNKNOWN
     days = daily_counts(host, now)
-    oldest = host.open_updates.oldest()
     ranked = fixes(good) if good else []
     context = {
         "host": host,
-        "hosts": Host.objects.active() | Host.objects.filter(pk=host.pk),
+        "others": Host.objects.active().exclude(pk=host.pk).values_list("name", flat=True)[:OFFERED],
         "level": level,
         "good": good,
         "last": last,
         "active": active,
         "trouble": last if last and last != good else None,  # the last scan, where it has no counts
         "stale": bool(good and metadata_too_old(good, now)),
-        "before": host.scans.with_counts().exclude(pk=good.pk).first() if good else None,
-        "oldest": oldest,
+        "before": before,
+        "oldest": min(host.open_updates.all(), key=attrgetter("since", "name"), default=None),
         "late": sum(fix.late for fix in ranked),
         "target_hours": settings.SECURITY_TARGET_HOURS,
         "security": ranked[:LATEST_ROWS],
@@ -100,7 +107,7 @@ def dashboard(request: HttpRequest) -> HttpResponse:
         "unknown_cves": what_is_missing(good.distribution) if good else "",
         "trend": charts.trend(days, now),
         "days": days,
-        "history": page_of(host.scans.select_related("host"), request, HISTORY_ROWS),
+        "history": history,
         "next_scan": next_scheduled_scan(host, now),
         "metadata_max_age_days": settings.METADATA_MAX_AGE_DAYS,
         "steps": STEPS,
@@ -240,6 +247,6 @@ def next_scheduled_scan(host: Host, now: datetime) -> datetime | None:
     """When Beat will next start a scan of this host, by the schedules in the admin; None where there is none."""
     if host.archived_at or not host.scheduled:
         return None
-    tasks = PeriodicTask.objects.filter(task="tasks.scans.scan_hosts", enabled=True)
+    tasks = PeriodicTask.objects.filter(task="tasks.scans.scan_hosts", enabled=True).select_related(*SCHEDULES)
     waits = [task.schedule.is_due(task.last_run_at or now).next for task in tasks]
     return (now + timedelta(seconds=min(waits) + 30)).replace(second=0, microsecond=0) if waits else None

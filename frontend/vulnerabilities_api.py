@@ -189,7 +189,7 @@ def get_vulnerability(request: HttpRequest, cve: Name, wanted: Annotated[PlacesW
     rated = ratings[0][0] if ratings else scores
     risks = risks_about(name, places.names)
     state = wanted.state or ""
-    hosts = places.hosts(state, wanted.q).select_related("current").prefetch_related("tags")
+    hosts = places.hosts(state, wanted.q).prefetch_related("current", "tags")
     return {
         "id": name,
         "summary": (details and details.summary) or None,
@@ -215,7 +215,7 @@ def get_vulnerability(request: HttpRequest, cve: Name, wanted: Annotated[PlacesW
 
 
 def on_host(host: Host, places: Places, state: str, risks: Sequence[AcceptedRisk]) -> shapes.Shown:
-    shown = places.shown(host.current.snapshot_id if host.current else None, state)
+    shown = places.shown(host.current_snapshot_id, state)
     return {"host": host.name, "places": [place_row(place, places.cve, host, risks) for place in shown]}
 
 

@@ -196,7 +196,7 @@ def store(scan: Scan, report: Report) -> None:
         snapshot = Snapshot.objects.keep(report, look_up)
         if not scan.change(scan.still_mine(), snapshot=snapshot, **counts(report)):
             raise ClaimLost
-        Host.objects.filter(pk=scan.host_id).update(current=scan)
+        Host.objects.stand_on(scan)
         if snapshot.package_set.tally is None:
             tally([snapshot.package_set])
         changes = OpenUpdate.objects.follow(scan, report.installable)

@@ -53,9 +53,16 @@ def make_scan(
     elif state not in Scan.ACTIVE:
         scanning.end(scan, state=state, error=fields.pop("error", "E: it broke" if state == Scan.State.FAILED else ""))
     if fields:
-        Scan.objects.filter(pk=scan.pk).update(**fields)
+        change_scan(scan, **fields)
     scan.refresh_from_db()
     return scan
+
+
+def change_scan(scan: Scan, **fields: Any) -> None:
+    """As if it had been so from the start."""
+    Scan.objects.filter(pk=scan.pk).update(**fields)
+    if Host.objects.filter(current=scan).exists():
+        Host.objects.stand_on(Scan.objects.get(pk=scan.pk))
 
 
 def make_history(host: Host, days: int, securities: list[int]) -> list[Scan]:

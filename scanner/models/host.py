@@ -4,12 +4,10 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from django.apps import apps
 from django.conf import settings
 from django.core.validators import RegexValidator
 from django.db import models, transaction
-from django.db.models import Case, OuterRef, Q, Subquery, Value, When
-from django.db.models.functions import Coalesce
+from django.db.models import Case, Q, Value, When
 from django.urls import reverse
 from django.utils import timezone
 
@@ -17,6 +15,13 @@ from scanner import risk
 
 if TYPE_CHECKING:
     from scanner.models.scan import Scan
+
+
+OF_CURRENT = (
+    *("snapshot", "state", "package_manager", "distribution", "security_updates", "total_updates"),
+    *("metadata_date", "finished_at"),
+)
+"""What a host keeps of its current scan, as current_snapshot and so on."""
 
 
 class HostQuerySet(models.QuerySet["Host"]):
@@ -33,7 +38,12 @@ class HostQuerySet(models.QuerySet["Host"]):
 
     def with_severity(self, at: datetime) -> "HostQuerySet":
         """`severity` is that of current.level_at(at), and unknown without a scan."""
-        return self.annotate(severity=Coalesce(of_current(severity_at(at)), Value(risk.UNKNOWN.severity)))
+        return self.annotate(severity=severity_at(at))
+
+    def stand_on(self, scan: "Scan") -> None:
+        """The scan is the newest with counts of its host."""
+        copies = {f"current_{name}": getattr(scan, name) for name in OF_CURRENT}
+        self.filter(pk=scan.host_id).update(current=scan, **copies)
 
     def archive(self) -> int:
         return self.active().update(archived_at=timezone.now())
@@ -56,18 +66,15 @@ class HostQuerySet(models.QuerySet["Host"]):
         Host.tags.through.objects.filter(host__in=self.order_by().values("pk"), tag__name__in=list(names)).delete()
 
 
-def of_current(expression: Any) -> Subquery:
-    """Something of a host's current scan. By a look-up for each host: a join would read every scan there is."""
-    scans = apps.get_model("scanner", "Scan")._default_manager.order_by()
-    return Subquery(scans.filter(pk=OuterRef("current_id")).values(wanted=expression))
-
-
 def by_level(at: datetime, values: Mapping[str, Any]) -> Case:
-    """The rule of risk.level in SQL, about scans: the value for the severity that each means at that time."""
-    lists_too_old = Q(metadata_date=None) | Q(metadata_date__lt=at - timedelta(days=settings.METADATA_MAX_AGE_DAYS))
-    cannot_say = Q(security_updates=0) & ~Q(state="completed")
+    """The rule of risk.level in SQL: the value for the severity that a host's current scan means at that time."""
+    oldest = at - timedelta(days=settings.METADATA_MAX_AGE_DAYS)
+    lists_too_old = Q(current_metadata_date=None) | Q(current_metadata_date__lt=oldest)
+    cannot_say = Q(current_security_updates=0) & ~Q(current_state="completed")
     unknown = Value(values[risk.UNKNOWN.severity])
-    levels = (When(security_updates__gte=least, then=Value(values[each.severity])) for least, each in risk.RISK_LEVELS)
+    levels = (
+        When(current_security_updates__gte=least, then=Value(values[each.severity])) for least, each in risk.RISK_LEVELS
+    )
     return Case(When(lists_too_old | cannot_say, then=unknown), *levels, default=unknown)
 
 
@@ -75,6 +82,13 @@ def severity_at(at: datetime) -> Case:
     return by_level(
         at, {each.severity: each.severity for each in (risk.UNKNOWN, *(each for _, each in risk.RISK_LEVELS))}
     )
+
+
+def stand_on_nothing(collector: Any, field: Any, hosts: Any, using: str) -> None:
+    """When the current scan is deleted: nothing is known, until the next one."""
+    for name in ("current", *(f"current_{name}" for name in OF_CURRENT)):
+        copy = field.model._meta.get_field(name)
+        collector.add_field_update(copy, None if copy.null else "", hosts)
 
 
 class TagQuerySet(models.QuerySet["Tag"]):
@@ -115,8 +129,19 @@ class Host(models.Model):
     )
     tags = models.ManyToManyField(Tag, blank=True, related_name="hosts")
     current = models.ForeignKey(
-        "Scan", on_delete=models.SET_NULL, null=True, editable=False, related_name="+", help_text="Newest with counts."
+        "Scan", on_delete=stand_on_nothing, null=True, editable=False, related_name="+", help_text="Newest with counts."
     )
+    # Of that scan, since lists of 10,000 hosts cannot look each of them up among a million scans.
+    current_snapshot = models.ForeignKey(
+        "Snapshot", on_delete=models.SET_NULL, null=True, editable=False, related_name="hosts"
+    )
+    current_state = models.CharField(max_length=10, blank=True, editable=False)
+    current_package_manager = models.CharField(max_length=20, blank=True, editable=False)
+    current_distribution = models.CharField(max_length=40, blank=True, editable=False)
+    current_security_updates = models.PositiveIntegerField(null=True, editable=False)
+    current_total_updates = models.PositiveIntegerField(null=True, editable=False)
+    current_metadata_date = models.DateTimeField(null=True, editable=False)
+    current_finished_at = models.DateTimeField(null=True, editable=False)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     archived_at = models.DateTimeField(
         null=True, editable=False, help_text="Since when it is in no list or count, and not scanned periodically."

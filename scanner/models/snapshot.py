@@ -28,7 +28,7 @@ LookUp = Callable[[Report], Sequence[LookedUp]]
 class PackageSetQuerySet(models.QuerySet["PackageSet"]):
     def current(self) -> "PackageSetQuerySet":
         """Those that a host's newest scan with counts has found."""
-        return self.filter(pk__in=Host.objects.exclude(current=None).values("current__snapshot__package_set"))
+        return self.filter(pk__in=Host.objects.exclude(current_snapshot=None).values("current_snapshot__package_set"))
 
     def keep(self, report: Report, look_up: LookUp) -> "PackageSet":
         package_set, new = self.get_or_create(

@@ -133,8 +133,8 @@ def wanted_releases(name: str) -> list[str] | None:
 
 
 def host_releases() -> list[str]:
-    current = Host.objects.exclude(current=None).exclude(current__distribution="")
-    return sorted(set(current.values_list("current__distribution", flat=True)))
+    current = Host.objects.active().exclude(current_distribution="")
+    return sorted(set(current.values_list("current_distribution", flat=True)))
 
 
 def folder() -> Path:

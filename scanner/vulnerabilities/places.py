@@ -5,12 +5,13 @@ themselves are paged by the database.
 """
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
 
+from django.db import connection
 from django.db.models import (
     Case,
     Count,
@@ -126,16 +127,16 @@ class Standing:
 
 
 def fleet() -> list[Standing]:
-    of_set = "current__snapshot__package_set"
+    of_set = "current_snapshot__package_set"
     grouped = (
         Host.objects.active()
         .order_by()
         .values_list(
-            "current__snapshot",
+            "current_snapshot",
             of_set,
             f"{of_set}__distribution",
             f"{of_set}__kernel",
-            "current__snapshot__package_manager",
+            "current_snapshot__package_manager",
         )
         .annotate(hosts=Count("pk"))
     )
@@ -203,11 +204,7 @@ class Places:
     @property
     def unjudged(self) -> int:
         """Hosts of which it cannot be said, and that are not exposed by another package."""
-        return sum(
-            standing.hosts
-            for standing in self.standings
-            if not self.shown(standing.snapshot, "") and any(self.shown(standing.snapshot, key) for key in UNJUDGED)
-        )
+        return self.counts["unjudged"]
 
     @property
     def names(self) -> set[str]:
@@ -219,7 +216,21 @@ class Places:
         return [(key, number) for key in keys if (number := self.number(key))]
 
     def number(self, state: str) -> int:
-        return sum(standing.hosts for standing in self.standings if self.shown(standing.snapshot, state))
+        return self.counts[state]
+
+    @cached_property
+    def counts(self) -> Counter[str]:
+        """How many hosts are in each state, are exposed (""), and are only "unjudged"."""
+        found: Counter[str] = Counter()
+        for standing in self.standings:
+            snapshot = standing.snapshot
+            states = {"unscanned"} if snapshot is None else {place.state for place in self.of.get(snapshot, ())}
+            if not states.isdisjoint(STATES):
+                states.add("")
+            elif not states.isdisjoint(UNJUDGED):
+                states.add("unjudged")
+            found.update(dict.fromkeys(states, standing.hosts))
+        return found
 
     def shown(self, snapshot: int | None, state: str) -> list[Place]:
         """The places of a snapshot in this state; without one, those that are exposed."""
@@ -240,12 +251,12 @@ class Places:
                 ranks[min(STATES.index(each.state) if each.state in STATES else 0 for each in places)].append(snapshot)
                 if any(q.lower() in name.lower() for each in places for name in (*each.names, each.source)):
                     searched.append(snapshot)
-        found = Q(current__snapshot__in=[snapshot for some in ranks.values() for snapshot in some])
-        hosts = Host.objects.active().filter(Q(current__snapshot=None) if state == "unscanned" else found)
+        found = Q(current_snapshot__in=[snapshot for some in ranks.values() for snapshot in some])
+        hosts = Host.objects.active().filter(Q(current_snapshot=None) if state == "unscanned" else found)
         if q:
             tagged = Host.objects.filter(tags__name__icontains=q).values("pk")
-            hosts = hosts.filter(Q(name__icontains=q) | Q(pk__in=tagged) | Q(current__snapshot__in=searched))
-        cases = [When(current__snapshot__in=some, then=Value(rank)) for rank, some in ranks.items()]
+            hosts = hosts.filter(Q(name__icontains=q) | Q(pk__in=tagged) | Q(current_snapshot__in=searched))
+        cases = [When(current_snapshot__in=some, then=Value(rank)) for rank, some in ranks.items()]
         hosts = hosts.annotate(rank=Case(*cases, default=Value(0))) if cases else hosts.annotate(rank=Value(0))
         return hosts.order_by("rank", "name")
 
@@ -293,7 +304,9 @@ def stated(cve: str) -> QuerySet[Finding]:
 
 
 def naming(rows: QuerySet[Any], cve: str) -> QuerySet[Any]:
-    """Those whose JSON list `cves` has it; as text, since SQLite cannot look into JSON lists."""
+    """Those whose JSON list `cves` has it; as text where it is SQLite, which cannot look into JSON lists."""
+    if connection.vendor == "postgresql":
+        return rows.filter(cves__contains=[cve])  # by the index that migration 0007 makes
     return rows.annotate(named=Cast("cves", TextField())).filter(named__contains=f'"{cve}"')
 
 
@@ -687,7 +700,7 @@ class PackagePlaces:
         if state:
             waiting = self.waiting(state)
             snapshots = [each for each in snapshots if each in waiting]
-        hosts = Host.objects.active().filter(current__snapshot__in=snapshots)
+        hosts = Host.objects.active().filter(current_snapshot__in=snapshots)
         if q:
             tagged = Host.objects.filter(tags__name__icontains=q).values("pk")
             hosts = hosts.filter(Q(name__icontains=q) | Q(pk__in=tagged))

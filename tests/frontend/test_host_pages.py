@@ -15,7 +15,7 @@ from frontend import host_pages
 from scanner import risk
 from scanner.models import Host, OpenUpdate, PackageSet, Scan, Tag
 from tasks import scans as tasks
-from tests.make import make_host, make_report, make_scan, make_update, make_user
+from tests.make import change_scan, make_host, make_report, make_scan, make_update, make_user
 
 pytestmark = pytest.mark.django_db
 
@@ -97,8 +97,7 @@ def test_the_rule_in_sql_is_the_rule_in_python(settings: Any) -> None:
     for index, (number, state, at) in enumerate(itertools.product(numbers, ("completed", "partial"), dates)):
         host = Host.objects.create(name=f"host-{index}")
         values = {"security_updates": number, "total_updates": 0, "metadata_date": at, "finished_at": now}
-        host.current = Scan.objects.create(host=host, state=state, trigger="api", **values)
-        host.save()
+        Host.objects.stand_on(Scan.objects.create(host=host, state=state, trigger="api", **values))
     make_host("never-scanned")
     found = list(Host.objects.with_severity(now).select_related("current"))
     assert len(found) == 81
@@ -124,7 +123,7 @@ def test_every_number_is_that_of_the_list_behind_it(keeper: Client, hosts: None)
 def test_it_is_filtered_by_name_tag_status_manager_and_release(keeper: Client, hosts: None) -> None:
     make_host("low").set_tags(["prod", "berlin"])
     make_host("secure").set_tags(["prod"])
-    Scan.objects.filter(host__name="low").update(package_manager="dnf", distribution="almalinux:9")
+    change_scan(Scan.objects.get(host__name="low"), package_manager="dnf", distribution="almalinux:9")
     for query, wanted in {
         "?q=LOW": ["low"],
         "?q=berl": ["low"],
@@ -155,7 +154,7 @@ def test_it_is_filtered_by_what_is_exploited_and_what_is_late(keeper: Client, ho
 
 
 def test_it_is_sorted_by_name_number_and_age_with_unknown_where_it_is_worst(keeper: Client, hosts: None) -> None:
-    Scan.objects.filter(host__name="low").update(finished_at=timezone.now() - DAY)
+    change_scan(Scan.objects.get(host__name="low"), finished_at=timezone.now() - DAY)
     assert names(keeper, "?sort=name") == ["high", "low", "medium", "secure", "unknown"]
     assert names(keeper, "?sort=-name")[0] == "unknown"
     assert names(keeper, "?sort=-security") == ["high", "medium", "low", "secure", "unknown"]

@@ -1,13 +1,16 @@
 """A scan's row: what may stand in it, who may change it, and what it means."""
 
 from datetime import timedelta
+from importlib import import_module
 
 import pytest
+from django.apps import apps
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from scanner import risk, scanning
 from scanner.models import Host, OpenUpdate, Package, PackageSet, Scan, Snapshot, Update
+from scanner.models.host import OF_CURRENT
 from scanner.package_managers.interface import Gap
 from tests.make import make_host, make_report, make_scan, make_update
 
@@ -198,3 +201,33 @@ def test_a_partial_or_failed_scan_closes_no_open_update() -> None:
     make_scan(report=make_report(gaps=(Gap("A list is missing."),)))
     make_scan(state="failed")
     assert [row.name for row in OpenUpdate.objects.all()] == ["a"]
+
+
+def test_a_host_keeps_what_lists_say_of_its_current_scan() -> None:
+    host = make_host()
+    earlier, newest = (
+        make_scan(host),
+        make_scan(host, report=make_report(make_update("bash")), distribution="debian:12"),
+    )
+    make_scan(host, Scan.State.FAILED)
+    host.refresh_from_db()
+    assert host.current == newest != earlier
+    for name in OF_CURRENT:
+        assert getattr(host, f"current_{name}") == getattr(newest, name), name
+
+
+def test_when_its_current_scan_is_deleted_nothing_is_known_of_a_host() -> None:
+    scan = make_scan(report=make_report(make_update("bash")))
+    scan.delete()
+    host = Host.objects.with_severity(timezone.now()).get()
+    assert (host.current, host.severity) == (None, "unknown")
+    assert not any(getattr(host, f"current_{name}") for name in OF_CURRENT)
+
+
+def test_hosts_of_before_get_what_they_did_not_keep_then() -> None:
+    scan = make_scan(report=make_report(make_update("bash")))
+    wanted = Host.objects.values().get()
+    Host.objects.update(**{f"current_{name}": None if name == "snapshot" else "" for name in ("snapshot", "state")})
+    assert Host.objects.values().get() != wanted
+    import_module("scanner.migrations.0007_hosts_keep_counts").copy_from_scans(apps, None)
+    assert Host.objects.values().get() == wanted
