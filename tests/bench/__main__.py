@@ -7,6 +7,8 @@ import sys
 from itertools import product
 from typing import Any
 
+import psycopg
+
 from tests import real_services
 
 FAMILIES = ("apt", "dnf", "pacman")
@@ -52,12 +54,24 @@ def main() -> None:
             f"  {found['hosts']} hosts, {found['package_sets']} package sets, {found['package_versions']} versions: "
             f"{found['feed_update_of_fleet_s']} s for a feed's update"
         )
+        print("Exports of 10,000 packages (aim: at most 2 s)")
+        found = run("tests.bench.exports", database="exports")
+        print("  " + ", ".join(f"{name} {seconds} s" for name, seconds in found["seconds"].items()))
+        print("10,000 hosts, 1,000,000 scans (aims: pages and lists 100 ms, 20 queries; /metrics 1 s)")
+        found = run("tests.bench.pages", database="pages")["addresses"]
+        for address, (median, slowest, queries, kilobytes) in found.items():
+            print(f"  {median:>5} ms (slowest {slowest}), {queries:>2} queries, {kilobytes:>5} KB  {address}")
     finally:
         real_services.pytest_unconfigure(None)
 
 
-def run(module: str, *words: str) -> Any:
-    done = subprocess.run([sys.executable, "-m", module, *words], stdout=subprocess.PIPE, env=os.environ, check=True)
+def run(module: str, *words: str, database: str = "") -> Any:
+    """`database`: an empty one of its own, of that name."""
+    if database:
+        with psycopg.connect(os.environ["DATABASE_URL"], autocommit=True) as connection:
+            connection.execute(f"CREATE DATABASE {database}")
+    env = real_services.environment(database)
+    done = subprocess.run([sys.executable, "-m", module, *words], stdout=subprocess.PIPE, env=env, check=True)
     return json.loads(done.stdout)
 
 

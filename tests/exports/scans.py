@@ -76,3 +76,23 @@ def scan_of_everything(folder: Path) -> Scan:
         cve=OPEN, everywhere=True, reason="Nobody opens files there, says Jürgen.", accepted_by="alice", until=until
     )
     return scanned(*PACKAGES, updates=UPDATES, dependencies=lambda: NEEDS)
+
+
+def large_host(folder: Path, packages: int, updates: int, security: int, vulnerable: int) -> Scan:
+    """So many packages and updates; each that is vulnerable has three CVEs."""
+    names = [f"package-{n:05}" for n in range(packages)]
+    fixed = {"status": "resolved", "fixed_version": "1.0-2", "urgency": "high"}
+    states = [fixed, {"status": "open", "urgency": "low"}, {"status": "open", "urgency": "low", "nodsa": "Minor"}]
+    read_feed(
+        folder,
+        {
+            name: {f"CVE-2026-{10 * n + number}": state for number, state in enumerate(states, 10_000)}
+            for n, name in enumerate(names[:vulnerable])
+        },
+    )
+    needs = {(name, "amd64"): tuple(names[n // 2 : n // 2 + 6]) for n, name in enumerate(names)}
+    return scanned(
+        *(Installed(name, "amd64", "1.0-1", name, "1.0-1") for name in names),
+        updates=tuple(make_update(name, n < security) for n, name in enumerate(names[:updates])),
+        dependencies=lambda: needs,
+    )

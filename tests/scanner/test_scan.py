@@ -225,7 +225,7 @@ def test_when_its_current_scan_is_deleted_nothing_is_known_of_a_host() -> None:
 
 
 def test_hosts_of_before_get_what_they_did_not_keep_then() -> None:
-    scan = make_scan(report=make_report(make_update("bash")))
+    make_scan(report=make_report(make_update("bash")))
     wanted = Host.objects.values().get()
     Host.objects.update(**{f"current_{name}": None if name == "snapshot" else "" for name in ("snapshot", "state")})
     assert Host.objects.values().get() != wanted
