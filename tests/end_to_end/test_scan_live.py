@@ -5,6 +5,8 @@ import sys
 from typing import Any
 
 import pytest
+from django.contrib.auth import get_user_model
+from django.contrib.auth.models import Permission
 from django.utils import timezone
 from playwright.sync_api import Browser, Page, Route, expect
 
@@ -18,6 +20,10 @@ DASHBOARD = "/security/package-scanner/"
 
 def only_scan() -> Scan:
     return Scan.objects.get()
+
+
+def only_host() -> Host:
+    return Host.objects.get()
 
 
 def test_run_a_scan_watch_it_and_see_the_result(signed_in: Page, gate: Gate) -> None:
@@ -108,6 +114,24 @@ def test_an_answer_that_is_late_does_not_turn_the_progress_back(signed_in: Page,
     run_scan_now(signed_in)
     expect(signed_in.get_by_role("button", name="Run Scan Now")).to_be_visible()  # the answer is there: no "Starting…"
     expect(signed_in.locator("#progress")).to_contain_text("Refreshing package lists")
+
+
+def test_what_is_ticked_and_typed_stays_while_a_scan_goes_on(
+    signed_in: Page, stack: Stack, gate: Gate, token: str
+) -> None:
+    user = get_user_model().objects.get()
+    user.user_permissions.add(Permission.objects.get(codename="change_host"))
+    signed_in.goto(stack.address("/security/"))
+    expect(signed_in.locator("#live")).to_contain_text("Live")
+    signed_in.get_by_role("checkbox", name=only_host().name).check()
+    signed_in.get_by_label("Tag to add or remove").fill("pro")
+    gate.close()
+    stack.post("/security/package-scanner/run/", token, Prefer="respond-async")
+    expect(signed_in.locator("tbody")).to_contain_text("Running")
+    gate.open()
+    expect(signed_in.locator("tbody")).to_contain_text("Medium Risk", timeout=20_000)
+    expect(signed_in.get_by_role("checkbox", name=only_host().name)).to_be_checked()
+    expect(signed_in.get_by_label("Tag to add or remove")).to_have_value("pro")
 
 
 def test_cancel_ends_a_running_scan(signed_in: Page, gate: Gate) -> None:

@@ -84,6 +84,7 @@ export class Part {
     const fresh = document.adoptNode(page.querySelector(this.selector));
     const focus = before.contains(document.activeElement) ? document.activeElement.id : null;
     for (const open of before.querySelectorAll("details[open][id]")) fresh.querySelector(`#${open.id}`)?.setAttribute("open", "");
+    for (const field of before.querySelectorAll("input[id]")) keep(field, fresh.querySelector(`#${field.id}`));
     before.replaceWith(fresh);
     document.title = page.title;
     window.htmx?.process(fresh);
@@ -92,4 +93,10 @@ export class Part {
     if (focus !== null) (document.getElementById(focus) ?? this.fallback() ?? main).focus();
     if (this.owed) await this.fetch();
   }
+}
+
+// What was ticked or typed since the page came.
+function keep(field, fresh) {
+  if (fresh && field.checked !== field.defaultChecked) fresh.checked = field.checked;
+  if (fresh && field.type !== "checkbox" && field.value !== field.defaultValue) fresh.value = field.value;
 }
