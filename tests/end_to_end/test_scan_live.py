@@ -26,7 +26,7 @@ def only_host() -> Host:
     return Host.objects.get()
 
 
-def test_run_a_scan_watch_it_and_see_the_result(signed_in: Page, gate: Gate) -> None:
+def test_progress_you_can_leave_and_the_result(signed_in: Page, gate: Gate) -> None:
     expect(signed_in.locator("main")).to_contain_text("never been scanned")
     gate.close()
     run_scan_now(signed_in)
@@ -41,7 +41,7 @@ def test_run_a_scan_watch_it_and_see_the_result(signed_in: Page, gate: Gate) -> 
     assert only_scan().requested_by == "ops"
 
 
-def test_every_number_links_to_its_list(signed_in: Page, stack: Stack, token: str) -> None:
+def test_every_number_links_to_exactly_its_list(signed_in: Page, stack: Stack, token: str) -> None:
     stack.post("/security/package-scanner/run/", token)
     signed_in.reload()
     for heading, count in (("Security updates", 6), ("All updates", 9), ("Installed packages", 40)):
@@ -52,9 +52,7 @@ def test_every_number_links_to_its_list(signed_in: Page, stack: Stack, token: st
     expect(signed_in.locator("main")).to_contain_text("Debian-Security")
 
 
-def test_the_package_table_searches_sorts_and_keeps_its_state_in_the_address(
-    signed_in: Page, stack: Stack, token: str
-) -> None:
+def test_state_in_the_address_which_back_brings_back(signed_in: Page, stack: Stack, token: str) -> None:
     _, found = stack.post("/security/package-scanner/run/", token)
     signed_in.goto(stack.address(f"{found['scan_data']['url']}?tab=packages"))
     expect(signed_in.locator("tbody tr")).to_have_count(40)
@@ -171,7 +169,7 @@ def test_a_pool_process_killed_in_mid_scan_costs_only_a_retry(stack: Stack, gate
     assert only_scan().security_updates == 6
 
 
-def test_a_restarted_web_server_brings_the_page_back_to_live(signed_in: Page, stack: Stack) -> None:
+def test_honest_live_state_while_the_web_server_is_restarted(signed_in: Page, stack: Stack) -> None:
     signed_in.expected_troubles = ("WebSocket", "ERR_CONNECTION_REFUSED", "Failed to load resource")  # type: ignore[attr-defined]
     expect(signed_in.locator("#live")).to_contain_text("Live")
     stack.web.stop()

@@ -38,7 +38,7 @@ def feeds(stack: Stack, tmp_path: Path, settings: Any) -> None:
 
 
 @pytest.mark.usefixtures("feeds")
-def test_what_is_worst_why_what_to_run_and_how_to_live_with_it_for_a_while(
+def test_fix_first_and_accept_risk_what_is_worst_why_what_to_run_and_how_to_live_with_it(
     page: Page, stack: Stack, token: str
 ) -> None:
     sign_in(page, stack, accept_risk=True)

@@ -110,7 +110,7 @@ def manage(stack: Stack, *words: str, **environment: str) -> None:
 # --- in the browser ---------------------------------------------------------------------------------
 
 
-def test_an_administrator_sets_up_slack_only_when_production_gets_more_than_ten_security_updates(
+def test_webhooks_you_can_trust_slack_only_when_production_gets_more_than_ten_security_updates(
     manager: Page, stack: Stack, sender: Process
 ) -> None:
     page = manager

@@ -1,0 +1,129 @@
+"""What people expect of every page, one test for each; test_scan_live, test_vulnerabilities and test_webhooks have the
+others: every_number_links_to_exactly_its_list, state_in_the_address, honest_live_state, progress_you_can_leave,
+fix_first_and_accept_risk, webhooks_you_can_trust.
+"""
+
+import csv
+import re
+from datetime import timedelta
+from typing import Any
+
+from django.utils import timezone
+from playwright.sync_api import Page, expect
+
+from scanner.models import Host, Scan
+from tests.end_to_end.stack import Stack
+from tests.make import change_scan, make_host, make_report, make_scan, make_update
+
+LIST, DASHBOARD = "/security/", "/security/package-scanner/"
+LARGE = 150_000  # bytes of a page on the wire, compressed
+
+
+def row(page: Page, host: str) -> Any:
+    return page.locator("tbody tr").filter(has=page.get_by_role("link", name=host, exact=True))
+
+
+def test_no_data_is_never_safe(signed_in: Page, stack: Stack) -> None:
+    make_host("never")
+    make_scan(make_host("failed"), Scan.State.FAILED)
+    change_scan(make_scan(make_host("stale")), metadata_date=timezone.now() - timedelta(days=30))
+    make_scan(make_host("fine"))
+    signed_in.goto(stack.address(LIST))
+    for name in ("never", "failed", "stale"):
+        expect(row(signed_in, name)).to_contain_text("Unknown")
+        expect(row(signed_in, name)).not_to_contain_text("Secure")
+    expect(row(signed_in, "fine")).to_contain_text("Secure")
+    expect(signed_in.locator("#status-secure .count")).to_have_text("1")
+    for name in ("never", "failed", "stale"):
+        signed_in.goto(stack.address(f"{DASHBOARD}?host={name}"))
+        expect(signed_in.locator(".status")).to_contain_text("Unknown")
+
+
+def test_lists_show_rows_before_filtering_and_say_why_they_are_empty(signed_in: Page, stack: Stack) -> None:
+    make_scan(make_host("web-2"), report=make_report(make_update("bash")))
+    signed_in.goto(stack.address(LIST))
+    expect(row(signed_in, "web-2")).to_be_visible()
+    expect(signed_in.locator("#live")).to_contain_text("Live")  # the scripts are there
+    signed_in.get_by_role("searchbox").fill("nowhere")
+    expect(signed_in.locator("#results")).to_contain_text("No host matches “nowhere”")
+    signed_in.get_by_role("link", name="Show them all").click()
+    expect(row(signed_in, "web-2")).to_be_visible()
+    for path in ("/security/risks/", "/security/feeds/"):
+        signed_in.goto(stack.address(path))
+        expect(signed_in.locator(".empty, table").first).to_be_visible()
+
+
+def test_fast_at_size(signed_in: Page, stack: Stack) -> None:
+    """What has to be small for it: a page. How long one takes, `make bench` measures."""
+    updates = [make_update(f"package-{number:04}") for number in range(1_000)]
+    scan = make_scan(make_host("large"), report=make_report(*updates, packages=5_000))
+    Host.objects.bulk_create(Host(name=f"host-{number:04}") for number in range(1_000))
+    for path in (
+        LIST,
+        f"{DASHBOARD}?host=large",
+        *(f"{scan.get_absolute_url()}?tab={tab}" for tab in ("all", "packages")),
+    ):
+        sent = signed_in.goto(stack.address(path))
+        assert sent
+        assert sent.request.sizes()["responseBodySize"] < LARGE, path
+        assert signed_in.locator("tbody tr").count() <= 160, path
+
+
+def test_times_are_relative_and_say_the_exact_time_and_the_zone(signed_in: Page, stack: Stack) -> None:
+    change_scan(make_scan(make_host("web-1")), finished_at=timezone.now() - timedelta(hours=3))
+    signed_in.goto(stack.address(LIST))
+    told = row(signed_in, "web-1").locator("time").first
+    expect(told).to_have_text("3 h ago")
+    expect(told).to_have_attribute("title", re.compile(r"^\d{1,2} \w+ \d{4}.* \d\d:\d\d.*(UTC|GMT)"))
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT.*(Z|\+00:00)", told.get_attribute("datetime") or "")
+    expect(signed_in.locator("[data-time-zone]")).to_have_text("UTC")
+
+
+def test_nothing_is_said_by_colour_alone(signed_in: Page, stack: Stack) -> None:
+    for name, number in (("fine", 0), ("few", 2), ("some", 7), ("many", 25)):
+        make_scan(make_host(name), report=make_report(*(make_update(f"lib{n}") for n in range(number))))
+    signed_in.emulate_media(forced_colors="active")
+    signed_in.goto(stack.address(LIST))
+    shapes = set()
+    for name, word in (("fine", "Secure"), ("few", "Low Risk"), ("some", "Medium Risk"), ("many", "High Risk")):
+        badge = row(signed_in, name).locator(".badge").first
+        expect(badge).to_contain_text(word)
+        shapes.add(badge.locator("svg").inner_html())
+    assert len(shapes) == 4
+    signed_in.goto(stack.address(f"{DASHBOARD}?host=many"))
+    expect(signed_in.get_by_text("Show as table")).to_be_visible()
+
+
+def test_the_fix_command_is_copied(signed_in: Page, stack: Stack) -> None:
+    signed_in.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    make_scan(
+        make_host("web-1"), report=make_report(make_update("bash", command="apt-get install --only-upgrade bash"))
+    )
+    signed_in.goto(stack.address(DASHBOARD))
+    signed_in.get_by_role("button", name="Copy what installs it").click()
+    expect(signed_in.locator("#announce")).to_have_text("Copied")
+    assert signed_in.evaluate("navigator.clipboard.readText()") == "apt-get install --only-upgrade bash"
+
+
+def test_from_a_package_to_its_hosts_and_from_a_scan_to_what_has_changed(signed_in: Page, stack: Stack) -> None:
+    for name in ("web-1", "web-2"):
+        make_scan(make_host(name))
+        make_scan(make_host(name), report=make_report(make_update("bash")))
+    signed_in.goto(stack.address(DASHBOARD))
+    signed_in.get_by_role("link", name="bash", exact=True).first.click()
+    for name in ("web-1", "web-2"):
+        expect(signed_in.get_by_role("link", name=name, exact=True)).to_be_visible()
+    signed_in.goto(stack.address(DASHBOARD))
+    signed_in.get_by_role("link", name=re.compile("What changed|Compare")).first.click()
+    expect(signed_in.locator("main")).to_contain_text("bash")
+
+
+def test_what_is_seen_is_exported_without_a_limit(signed_in: Page, stack: Stack) -> None:
+    updates = [make_update(f"lib{number}") for number in range(150)] + [make_update("bash"), make_update("zlib")]
+    scan = make_scan(make_host("web-1"), report=make_report(*updates))
+    for query, number in (("tab=all", 152), ("tab=all&q=lib1", 61)):
+        signed_in.goto(stack.address(f"{scan.get_absolute_url()}?{query}"))
+        with signed_in.expect_download() as download:
+            signed_in.get_by_role("link", name="CSV").first.click()
+        text = download.value.path().read_text(encoding="utf-8-sig")
+        assert sum("lib" in line[0] or "bash" in line[0] for line in csv.reader(text.splitlines()) if line) == number
