@@ -1,23 +1,38 @@
-"""Who may come in by which door: staff by session, tools by token, and one link that signs in once."""
+"""Who may come in by which door: staff by session, tools by token, and one link that signs in once.
 
-from collections.abc import Callable
+And which hosts they see there: `visible_hosts(request)` is what every page and door begins with.
+"""
+
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import wraps
 from typing import Any, Protocol
 
 from django.contrib.auth import get_user_model, login
+from django.contrib.auth.backends import ModelBackend
 from django.contrib.auth.decorators import login_required
 from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
-from django.core.exceptions import PermissionDenied
+from django.core.exceptions import PermissionDenied, ValidationError
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.middleware.csrf import CsrfViewMiddleware
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils import timezone
 
-from scanner.models import ApiToken, Scan, SignInLink
+from scanner.models import ApiToken, Host, HostLimit, Scan, Sight, SignInLink, Tag
+from scanner.models.host import HostQuerySet
+from scanner.models.scan import ScanQuerySet
 
 FIRST_USER = "admin"
+OF_HOSTS = frozenset(
+    f"scanner.{codename}"
+    for codename in (
+        *("view_host", "change_host", "run_scan", "view_scan", "view_openupdate"),
+        *("accept_risk", "view_acceptedrisk", "view_tag", "view_feed"),
+    )
+)
+"""What somebody who sees only some hosts may be permitted: it ends with these hosts. All else is about all hosts."""
+ABOUT_ALL = "That is about all hosts, and your account sees only some of them."
 USED_NOTE_INTERVAL = 60  # seconds; a token's last use is noted no more often
 
 
@@ -46,6 +61,53 @@ class Caller:
 
     name: str
     trigger: Scan.Trigger
+    sight: Sight
+
+
+class Backend(ModelBackend):
+    """Django's own; but who sees only some hosts has no permission that is about all of them, whoever has given it."""
+
+    def has_perm(self, user_obj: Any, perm: str, obj: Any = None) -> bool:
+        if perm not in OF_HOSTS and sight_of(user_obj).limited:
+            raise PermissionDenied  # no other backend is asked
+        return super().has_perm(user_obj, perm, obj)
+
+
+# --- which hosts ------------------------------------------------------------------------------------
+
+
+def sight_of(user: AbstractBaseUser | AnonymousUser) -> Sight:
+    return HostLimit.objects.sight_of(user)
+
+
+def sight(asking: HttpRequest | Caller) -> Sight:
+    """Of who asks: at doors for programs the caller, who may have brought a token, and on pages the request."""
+    if isinstance(asking, Caller):
+        return asking.sight
+    caller = getattr(asking, "auth", None)  # at /api/v1/
+    return caller.sight if isinstance(caller, Caller) else sight_of(asking.user)
+
+
+def visible_hosts(asking: HttpRequest | Caller) -> HostQuerySet:
+    """Those that who asks may see, archived ones as well."""
+    return Host.objects.seen_by(sight(asking))
+
+
+def visible_scans(asking: HttpRequest | Caller) -> ScanQuerySet:
+    return Scan.objects.seen_by(sight(asking))
+
+
+def check_tags(sight: Sight, names: Iterable[str]) -> None:
+    """Raises ValidationError if who sees only some hosts is to add or take one by which hosts are seen."""
+    if sight.limited:
+        deciding = Tag.objects.deciding().filter(name__in=list(names)).values_list("name", flat=True)
+        if kept := ", ".join(deciding):
+            raise ValidationError(
+                f"Who sees which hosts is decided by {kept}: only who sees all hosts can change that."
+            )
+
+
+# --- who may what -----------------------------------------------------------------------------------
 
 
 def may_see(user: AbstractBaseUser | AnonymousUser) -> bool:
@@ -72,8 +134,13 @@ RIGHTS = {ApiToken.Scope.READ: may_see, ApiToken.Scope.SCAN: may_run, ApiToken.S
 """What a session must be allowed at a door for programs that asks tokens for this scope."""
 
 
-def pages_for(allowed: Callable[[AbstractBaseUser | AnonymousUser], bool], words: str = "") -> Callable[[View], View]:
-    """A page: the sign-in page for strangers, 403 for who is signed in but may not see it. `words`: what staff lack."""
+def pages_for(
+    allowed: Callable[[AbstractBaseUser | AnonymousUser], bool], words: str = "", *, about_all: bool = False
+) -> Callable[[View], View]:
+    """A page: the sign-in page for strangers, 403 for who is signed in but may not see it. `words`: what staff lack.
+
+    `about_all`: nobody who sees only some hosts may.
+    """
 
     def guard(view: View) -> View:
         @login_required
@@ -81,7 +148,8 @@ def pages_for(allowed: Callable[[AbstractBaseUser | AnonymousUser], bool], words
         def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
             if not allowed(request.user):
                 if words and may_see(request.user):
-                    return render(request, "403.html", {"message": words}, status=403)
+                    message = ABOUT_ALL if about_all and sight(request).limited else words
+                    return render(request, "403.html", {"message": message}, status=403)
                 raise PermissionDenied
             return view(request, *args, **kwargs)
 
@@ -91,9 +159,9 @@ def pages_for(allowed: Callable[[AbstractBaseUser | AnonymousUser], bool], words
 
 
 staff_only = pages_for(may_see)
-managers_only = pages_for(may_manage_webhooks)
+managers_only = pages_for(may_manage_webhooks, "Your account may not manage webhooks.", about_all=True)
 accepters_only = pages_for(may_accept_risk, "Your account may not accept risks, nor withdraw that.")
-refreshers_only = pages_for(may_refresh_feeds, "Your account may not refresh feeds.")
+refreshers_only = pages_for(may_refresh_feeds, "Your account may not refresh feeds.", about_all=True)
 
 
 def caller(request: HttpRequest, scope: str) -> Caller:
@@ -108,9 +176,11 @@ def caller(request: HttpRequest, scope: str) -> Caller:
         raise NotSignedIn
     if reason := CsrfCheck(empty).process_view(request, empty, (), {}):
         raise PermissionDenied(f"{reason} Reload the page.")
+    own = sight_of(request.user)
     if not RIGHTS[ApiToken.Scope(scope)](request.user):
-        raise PermissionDenied("Your account may not do this.")
-    return Caller(request.user.get_username(), Scan.Trigger.DASHBOARD)
+        about_all = scope == ApiToken.Scope.ADMIN and own.limited
+        raise PermissionDenied(ABOUT_ALL if about_all else "Your account may not do this.")
+    return Caller(request.user.get_username(), Scan.Trigger.DASHBOARD, own)
 
 
 def token_caller(text: str, scope: str) -> Caller:
@@ -122,7 +192,7 @@ def token_caller(text: str, scope: str) -> Caller:
     now = timezone.now()
     if token.last_used_at is None or (now - token.last_used_at).total_seconds() > USED_NOTE_INTERVAL:
         ApiToken.objects.filter(pk=token.pk).update(last_used_at=now)
-    return Caller(f"token {token.name}", Scan.Trigger.API)
+    return Caller(f"token {token.name}", Scan.Trigger.API, token.sight)
 
 
 def new_sign_in_link(username: str = "") -> str:
@@ -145,5 +215,5 @@ def use_sign_in_link(request: HttpRequest, text: str) -> HttpResponse:
     link = SignInLink.objects.use(text)
     if link is None:
         return render(request, "frontend/link_used.html", status=403)
-    login(request, link.user, backend="django.contrib.auth.backends.ModelBackend")
+    login(request, link.user, backend="frontend.access.Backend")
     return redirect("dashboard")

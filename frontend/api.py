@@ -21,6 +21,7 @@ from frontend import access, live
 from scanner.announcing import announce
 from scanner.document import document, exposed, summary, utc
 from scanner.models import Host, Scan
+from scanner.models.host import HostQuerySet
 from scanner.package_managers import NAMES
 from scanner.vulnerabilities.exposure import fixes
 from tasks import scans as tasks
@@ -64,21 +65,21 @@ def door(scope: str) -> Callable[[Callable[..., Any]], Callable[..., HttpRespons
     return guard
 
 
-def chosen_host(name: str) -> Host | None:
-    """The named host (404 if there is none); without a name this process's own, or else the first."""
+def chosen_host(name: str, hosts: HostQuerySet) -> Host | None:
+    """The named one of these hosts (404 if there is none); without a name this process's own, or else the first."""
     if name:
-        host = Host.objects.filter(name=name).first()
+        host = hosts.filter(name=name).first()
         if host is None:
             raise Http404(f"There is no host {name!r}.")
         return host
-    return Host.objects.filter(name=settings.SCAN_HOST).first() or Host.objects.first()
+    return hosts.filter(name=settings.SCAN_HOST).first() or hosts.first()
 
 
 @require_safe
 @door("read")
-def widget(request: HttpRequest, _: access.Caller) -> JsonResponse:
+def widget(request: HttpRequest, caller: access.Caller) -> JsonResponse:
     """How a host stands (`?host=`): its last scan with counts, and the level that this still means now."""
-    host = chosen_host(request.GET.get("host", ""))
+    host = chosen_host(request.GET.get("host", ""), access.visible_hosts(caller))
     scan = host.last_good_scan() if host else None
     level = host.level() if host else None
     more = exposed(scan, fixes(scan)) if scan else {}
@@ -98,15 +99,16 @@ def widget(request: HttpRequest, _: access.Caller) -> JsonResponse:
 
 @require_safe
 @door("read")
-def scan_document(request: HttpRequest, _: access.Caller, pk: int) -> JsonResponse:
-    return JsonResponse(document(get_object_or_404(Scan.objects.select_related("host", "snapshot"), pk=pk)))
+def scan_document(request: HttpRequest, caller: access.Caller, pk: int) -> JsonResponse:
+    scans = access.visible_scans(caller).select_related("host", "snapshot")
+    return JsonResponse(document(get_object_or_404(scans, pk=pk)))
 
 
 @require_safe
 @door("read")
-def state(request: HttpRequest, _: access.Caller) -> JsonResponse:
+def state(request: HttpRequest, caller: access.Caller) -> JsonResponse:
     """What the socket's snapshot says, for a page that has no socket."""
-    return JsonResponse(live.snapshot(request.GET.get("host", "")))
+    return JsonResponse(live.snapshot(request.GET.get("host", ""), caller.sight))
 
 
 @csrf_exempt
@@ -145,10 +147,12 @@ def ask(request: HttpRequest, caller: access.Caller) -> Any:
     manager = str(wishes.get("package_manager", ""))
     if manager and manager not in NAMES:
         return refusal(400, f"There is no package manager {manager!r}. Known are {', '.join(NAMES)}.")
-    host = chosen_host(str(wishes.get("host", ""))) or Host.objects.local()
+    host = chosen_host(str(wishes.get("host", "")), access.visible_hosts(caller))
+    if host is None and caller.sight.limited:
+        raise Http404("There is no host that you may see.")
     try:
         scan, _ = tasks.start(
-            host,
+            host or Host.objects.local(),
             trigger=caller.trigger,
             requested_by=caller.name,
             wanted_package_manager=manager,
@@ -206,8 +210,8 @@ def outcome_in_words(scan: Scan) -> str:
 
 @require_POST
 @door("scan")
-def cancel(request: HttpRequest, _: access.Caller, pk: int) -> HttpResponse:
-    scan = get_object_or_404(Scan.objects.select_related("host"), pk=pk)
+def cancel(request: HttpRequest, caller: access.Caller, pk: int) -> HttpResponse:
+    scan = get_object_or_404(access.visible_scans(caller).select_related("host"), pk=pk)
     done = scan.cancel()
     announce(scan)
     if "text/html" in request.headers.get("Accept", ""):

@@ -15,13 +15,14 @@ from django.urls import reverse
 from django.utils.cache import patch_vary_headers
 from django.views.decorators.http import require_safe
 
-from frontend.access import Caller, staff_only
+from frontend.access import Caller, staff_only, visible_hosts
 from frontend.api import chosen_host, door, refusal
 from scanner import diff
 from scanner.diff import PACKAGE_CHANGES, UPDATE_CHANGES, Diff, PackageChange, Side, UpdateChange
 from scanner.document import summary
 from scanner.exports.formats import EXPORTS
 from scanner.models import Host, Package, Scan, Update
+from scanner.models.host import HostQuerySet
 
 ROWS = 100  # a page
 OFFERED = 50  # scans, or hosts, that a form offers; any other can be named in the address
@@ -50,17 +51,17 @@ class CannotCompare(Exception):
 # --- which two scans --------------------------------------------------------------------------------
 
 
-def chosen(wishes: Mapping[str, str]) -> tuple[Scan, Scan]:
-    """?from=SCAN&to=SCAN, one of which may be left out; or ?host=A&with=B: how B differs from A.
+def chosen(wishes: Mapping[str, str], hosts: HostQuerySet) -> tuple[Scan, Scan]:
+    """?from=SCAN&to=SCAN, one of which may be left out; or ?host=A&with=B: how B differs from A. Of these hosts.
 
     Raises CannotCompare, and Http404 for what is not there.
     """
     if wishes.get("with"):
-        one, other = current(wishes.get("host", "")), current(wishes["with"])
+        one, other = current(wishes.get("host", ""), hosts), current(wishes["with"], hosts)
         return one, other
-    before, after = (scan_of(wishes.get(name, "")) for name in ("from", "to"))
+    before, after = (scan_of(wishes.get(name, ""), hosts) for name in ("from", "to"))
     if after is None:
-        after = current(before.host.name if before else wishes.get("host", ""))
+        after = current(before.host.name if before else wishes.get("host", ""), hosts)
     return before or before_it(after), after
 
 
@@ -68,12 +69,12 @@ def known_scans() -> QuerySet[Scan]:
     return Scan.objects.select_related("host", "snapshot__package_set")
 
 
-def scan_of(text: str) -> Scan | None:
-    """The scan of that number, which must have counts; None for no number."""
+def scan_of(text: str, hosts: HostQuerySet) -> Scan | None:
+    """The scan of that number of one of these hosts, which must have counts; None for no number."""
     if not text:
         return None
     number = int(text) if text.isascii() and text.isdecimal() and len(text) < 19 else 0
-    scan = known_scans().filter(pk=number).first()
+    scan = known_scans().filter(pk=number, host__in=hosts.order_by().values("pk")).first()
     if scan is None:
         raise Http404(f"There is no scan {text!r}.")
     if not scan.has_counts:
@@ -86,11 +87,11 @@ def scan_of(text: str) -> Scan | None:
     return scan
 
 
-def current(name: str) -> Scan:
-    """The newest scan with counts of a host."""
-    host = chosen_host(name)
+def current(name: str, hosts: HostQuerySet) -> Scan:
+    """The newest scan with counts of one of these hosts."""
+    host = chosen_host(name, hosts)
     if host is None:
-        raise CannotCompare("There is no host yet, so there is nothing to compare.")
+        raise CannotCompare("There is no host yet, or none that you see, so there is nothing to compare.")
     scan = known_scans().filter(pk=host.current_id).first() if host.current_id else None
     if scan is None:
         raise CannotCompare(f"No scan of {host} has come to a result yet, so what is on it is not known.", host=host)
@@ -266,9 +267,9 @@ def wants_json(request: HttpRequest) -> bool:
 
 @require_safe
 @door("read")
-def api_compare(request: HttpRequest, _: Caller) -> JsonResponse:
+def api_compare(request: HttpRequest, caller: Caller) -> JsonResponse:
     try:
-        before, after = chosen(request.GET.dict())
+        before, after = chosen(request.GET.dict(), visible_hosts(caller))
     except CannotCompare as trouble:
         return refusal(409, str(trouble))
     return JsonResponse(document(before, after, Wish.of(request.GET.dict())))
@@ -276,16 +277,16 @@ def api_compare(request: HttpRequest, _: Caller) -> JsonResponse:
 
 @staff_only
 def compare_page(request: HttpRequest) -> HttpResponse:
-    wishes = request.GET.dict()
+    wishes, seen = request.GET.dict(), visible_hosts(request)
     try:
-        before, after = chosen(wishes)
+        before, after = chosen(wishes, seen)
     except Http404 as error:
         return render(request, "404.html", {"message": str(error)}, status=404)
     except CannotCompare as trouble:
         host = trouble.host
         to = trouble.scan if trouble.scan and trouble.scan.has_counts else None
         context: dict[str, Any] = {"trouble": str(trouble), "scan": trouble.scan, "host": host, "to": to}
-        return render(request, "frontend/diff.html", context | others(host, trouble.scan), status=409)
+        return render(request, "frontend/diff.html", context | others(host, trouble.scan, seen), status=409)
     found, wish = compared(before, after), Wish.of(wishes)
     rows = wish.rows(found)
     of_search = Wish("", wish.q).rows(found) if wish.q else [*found.updates, *found.packages]
@@ -316,17 +317,17 @@ def compare_page(request: HttpRequest) -> HttpResponse:
         "exports": [
             (each.label, address(before, after, wish, "export-diff", each.name)) for each in EXPORTS if each.takes_diffs
         ],
-        **others(after.host, after),
+        **others(after.host, after, seen),
     }
     return render(request, "frontend/diff.html", context)
 
 
-def others(host: Host | None, scan: Scan | None) -> dict[str, Any]:
-    """What else could be compared: the other scans of the host, and other hosts."""
+def others(host: Host | None, scan: Scan | None, seen: HostQuerySet) -> dict[str, Any]:
+    """What else could be compared: the other scans of the host, and other hosts that are seen."""
     if host is None:
         return {}
     scans = host.scans.with_counts().exclude(pk=scan.pk if scan else 0)
-    hosts = Host.objects.exclude(pk=host.pk).exclude(current=None)
+    hosts = seen.exclude(pk=host.pk).exclude(current=None)
     return {"scans": scans[:OFFERED], "hosts": hosts.values_list("name", flat=True)[:OFFERED]}
 
 

@@ -15,14 +15,13 @@ from django.utils.cache import add_never_cache_headers
 from django.utils.http import content_disposition_header
 from django.views.decorators.http import require_safe
 
-from frontend.access import Caller
+from frontend.access import Caller, visible_hosts, visible_scans
 from frontend.api import door, refusal, refusal_page
 from frontend.diff_pages import CannotCompare, Wish, chosen, document
 from frontend.vulnerability_pages import EVERYTHING
 from scanner.exports.formats import BY_NAME, EXPORTS
 from scanner.exports.interface import Export
 from scanner.exports.loading import StoredScan
-from scanner.models import Scan
 from scanner.vulnerabilities.places import COUNTED, STATUSES
 
 UNSAFE = re.compile(r"[^\w.-]+")  # in names of files
@@ -46,9 +45,9 @@ def export_diff(request: HttpRequest, name: str) -> HttpResponseBase:
 
 
 @door("read")
-def scan_file(request: HttpRequest, _: Caller, pk: int, name: str) -> HttpResponseBase:
+def scan_file(request: HttpRequest, caller: Caller, pk: int, name: str) -> HttpResponseBase:
     export = known_export(name)
-    scan = Scan.objects.select_related("host", "snapshot__package_set").filter(pk=pk).first()
+    scan = visible_scans(caller).select_related("host", "snapshot__package_set").filter(pk=pk).first()
     if scan is None:
         raise Http404(f"There is no scan {pk}.")
     if not scan.has_counts:
@@ -64,13 +63,13 @@ def scan_file(request: HttpRequest, _: Caller, pk: int, name: str) -> HttpRespon
 
 
 @door("read")
-def diff_file(request: HttpRequest, _: Caller, name: str) -> HttpResponseBase:
+def diff_file(request: HttpRequest, caller: Caller, name: str) -> HttpResponseBase:
     export = known_export(name)
     if not export.takes_diffs:
         raise Http404(f"There is no diff as {export.label}.")
     wishes = request.GET.dict()
     try:
-        before, after = chosen(wishes)
+        before, after = chosen(wishes, visible_hosts(caller))
     except CannotCompare as trouble:
         return refusal(409, str(trouble))
     wish = Wish.of(wishes)

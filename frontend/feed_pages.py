@@ -15,8 +15,9 @@ from django.utils import timezone
 from django.views.decorators.http import require_POST, require_safe
 from kombu.exceptions import OperationalError as BrokerAway
 
-from frontend.access import may_refresh_feeds, refreshers_only, staff_only
-from scanner.models import Feed, Host
+from frontend.access import may_refresh_feeds, refreshers_only, staff_only, visible_hosts
+from scanner.models import Feed
+from scanner.models.host import HostQuerySet
 from scanner.vulnerabilities import feeds as known_feeds
 from scanner.vulnerabilities import fetching, importing
 from scanner.vulnerabilities.findings import has_data
@@ -44,7 +45,8 @@ NO_QUEUE = "The queue could not be reached, so no worker was told. Is Redis runn
 @require_safe
 @staff_only
 def feeds(request: HttpRequest) -> HttpResponse:
-    hosts = hosts_by_release()
+    seen = visible_hosts(request)
+    hosts = hosts_by_release(seen)
     lines = lines_of(hosts)
     wanted, others = ([line for line in lines if line.wanted is kept] for kept in (True, False))
     context = {
@@ -54,7 +56,7 @@ def feeds(request: HttpRequest) -> HttpResponse:
         "others": len(others),
         "others_open": any(line.running or line.troubled for line in others),
         "running": sum(line.running for line in lines),
-        "unknown": unknown_releases(hosts, {line.name: line for line in lines}),
+        "unknown": unknown_releases(hosts, {line.name: line for line in lines}, seen),
         "hosts": sum(hosts.values()),
         "setting": ",".join(settings.FEEDS),
         "may_refresh": may_refresh_feeds(request.user),
@@ -267,16 +269,16 @@ class Unknown:
         return self.hosts - len(self.names)
 
 
-def hosts_by_release() -> dict[str, int]:
-    """How many hosts have which release, by their newest scan with counts; "" is one that no scan could tell."""
-    scanned = Host.objects.active().exclude(current=None).order_by("current_distribution")
+def hosts_by_release(hosts: HostQuerySet) -> dict[str, int]:
+    """How many of them have which release, by their newest scan with counts; "" is one that no scan could tell."""
+    scanned = hosts.active().exclude(current=None).order_by("current_distribution")
     return dict(scanned.values_list("current_distribution").annotate(number=Count("pk")))
 
 
-def unknown_releases(hosts: dict[str, int], lines: dict[str, Line]) -> list[Unknown]:
+def unknown_releases(hosts: dict[str, int], lines: dict[str, Line], seen: HostQuerySet) -> list[Unknown]:
     without = {release: why for release in hosts if (why := why_unknown(release, lines))}
     named: dict[str, list[str]] = {release: [] for release in without}
-    there = Host.objects.active().exclude(current=None).filter(current_distribution__in=without).order_by("name")
+    there = seen.active().exclude(current=None).filter(current_distribution__in=without).order_by("name")
     for release, name in there.values_list("current_distribution", "name"):
         if len(named[release]) < NAMED:
             named[release].append(name)

@@ -15,6 +15,7 @@ from pydantic import AwareDatetime, ConfigDict
 
 from frontend import api_limits
 from frontend import api_shapes as shapes
+from frontend.access import visible_hosts, visible_scans
 from frontend.api_doors import door_for
 from frontend.paging import LAST_ID, LIMIT, MOST, Id, Name, Text, Wanted, nothing_unknown, ordered, page_of
 from scanner import risk
@@ -119,8 +120,9 @@ class NewScan(Schema):
 
 @router.get("/hosts", response=shapes.HostPage)
 def list_hosts(request: HttpRequest, wanted: Annotated[HostsWanted, Query()]) -> Any:
-    """All hosts, and how each of them stands now."""
-    rows = Host.objects.exclude(archived_at=None) if wanted.archived else Host.objects.active()
+    """All hosts that the caller sees, and how each of them stands now."""
+    seen = visible_hosts(request)
+    rows = seen.exclude(archived_at=None) if wanted.archived else seen.active()
     rows = rows.with_severity(timezone.now()).annotate(rank=Case(*RANKS, default=Value(0)))
     if wanted.name:
         rows = rows.filter(name__icontains=wanted.name)
@@ -141,25 +143,25 @@ def list_hosts(request: HttpRequest, wanted: Annotated[HostsWanted, Query()]) ->
 
 @router.get("/hosts/{name}", response=shapes.HostOut)
 def get_host(request: HttpRequest, name: Name) -> Any:
-    return host_rows([host_named(name)])[0]
+    return host_rows([host_named(request, name)])[0]
 
 
 @router.get("/hosts/{name}/updates", response={200: shapes.UpdatePage, **RESULT})
 def list_host_updates(request: HttpRequest, name: Name, wanted: Annotated[UpdatesWanted, Query()]) -> Any:
     """The updates that wait, by its newest scan with counts."""
-    return updates_page(current(name), wanted)
+    return updates_page(current(request, name), wanted)
 
 
 @router.get("/hosts/{name}/packages", response={200: shapes.PackagePage, **RESULT})
 def list_host_packages(request: HttpRequest, name: Name, wanted: Annotated[PackagesWanted, Query()]) -> Any:
     """What is installed, by its newest scan with counts."""
-    return packages_page(current(name), wanted)
+    return packages_page(current(request, name), wanted)
 
 
 @router.get("/hosts/{name}/vulnerabilities", response={200: shapes.FoundPage, **RESULT})
 def list_host_vulnerabilities(request: HttpRequest, name: Name, wanted: Annotated[FoundWanted, Query()]) -> Any:
     """What feeds say today of what is installed."""
-    return found_page(current(name), wanted)
+    return found_page(current(request, name), wanted)
 
 
 def host_rows(hosts: Sequence[Host]) -> list[shapes.Shown]:
@@ -203,19 +205,19 @@ def host_row(host: Host, last: Scan | None, active: Scan | None, now: datetime) 
     }
 
 
-def host_named(name: str) -> Host:
-    host = Host.objects.filter(name=name).first()
+def host_named(request: HttpRequest, name: str) -> Host:
+    host = visible_hosts(request).filter(name=name).first()
     if host is None:
         raise Http404(f"There is no host {name!r}.")
     return host
 
 
-def current(name: str) -> Scan:
+def current(request: HttpRequest, name: str) -> Scan:
     """The newest scan with counts of a host."""
-    host = host_named(name)
+    host = host_named(request, name)
     if host.current_id is None:
         raise HttpError(409, f"No scan of {host} has come to a result yet, so what is on it is not known.")
-    return scan_of(host.current_id)
+    return scan_of(request, host.current_id)
 
 
 # --- scans ------------------------------------------------------------------------------------------
@@ -224,7 +226,7 @@ def current(name: str) -> Scan:
 @router.get("/scans", response=shapes.ScanPage)
 def list_scans(request: HttpRequest, wanted: Annotated[ScansWanted, Query()]) -> Any:
     """Newest first."""
-    rows = Scan.objects.select_related("host").order_by("-pk")
+    rows = visible_scans(request).select_related("host").order_by("-pk")
     if wanted.host:
         rows = rows.filter(host__name=wanted.host)
     if wanted.state:
@@ -261,18 +263,19 @@ def start_scan(
     caller = request.auth  # type: ignore[attr-defined]
     asked = {"host": wishes.host, "package_manager": wishes.package_manager or ""}
     owner = request.headers.get("Authorization") or caller.name
-    known = started_before(owner, idempotency_key, asked) if idempotency_key else None
-    scan, new = (known, False) if known else start(wishes, caller)
+    before = started_before(owner, idempotency_key, asked) if idempotency_key else None
+    known = visible_scans(request).select_related("host").filter(pk=before).first() if before else None
+    scan, new = (known, False) if known else start(host_named(request, wishes.host), wishes, caller)
     if idempotency_key and not known:
         api_limits.remember(owner, idempotency_key, asked, scan.pk)
     response["Location"] = reverse("api-v1:get_scan", args=[scan.pk])
     return Status(202 if new else 200, summary(scan))
 
 
-def start(wishes: NewScan, caller: Any) -> tuple[Scan, bool]:
+def start(host: Host, wishes: NewScan, caller: Any) -> tuple[Scan, bool]:
     try:
         return tasks.start(
-            host_named(wishes.host),
+            host,
             trigger=caller.trigger,
             requested_by=caller.name,
             wanted_package_manager=wishes.package_manager or "",
@@ -282,26 +285,25 @@ def start(wishes: NewScan, caller: Any) -> tuple[Scan, bool]:
         raise HttpError(503, f"{error} Is Redis running?") from error
 
 
-def started_before(caller: str, key: str, wishes: dict[str, str]) -> Scan | None:
+def started_before(caller: str, key: str, wishes: dict[str, str]) -> int | None:
     try:
-        pk = api_limits.scan_of(caller, key, wishes)
+        return api_limits.scan_of(caller, key, wishes)
     except api_limits.OtherRequest as error:
         raise HttpError(422, "This Idempotency-Key was used for another request within the last 24 h.") from error
     except api_limits.CannotRemember as error:
         raise HttpError(503, "Redis could not be reached, so nobody can tell whether this was asked before.") from error
-    return Scan.objects.select_related("host").filter(pk=pk).first() if pk else None
 
 
 @router.get("/scans/{pk}", response=shapes.ScanDocument, url_name="get_scan")
 def get_scan(request: HttpRequest, pk: Id) -> Any:
     """The scan with its lists, whole. See its `ETag`: what has not changed is not sent again."""
-    return document(scan_of(pk))
+    return document(scan_of(request, pk))
 
 
 @router.post("/scans/{pk}/cancel", response={202: shapes.ScanOut, **RESULT}, auth=MAY_SCAN)
 def cancel_scan(request: HttpRequest, pk: Id) -> Any:
     """A queued scan ends at once, a running one within a second or two. 409: it has ended already."""
-    scan = scan_of(pk)
+    scan = scan_of(request, pk)
     done = scan.cancel()
     announce(scan)
     if not done:
@@ -313,30 +315,30 @@ def cancel_scan(request: HttpRequest, pk: Id) -> Any:
 @router.get("/scans/{pk}/updates", response={200: shapes.UpdatePage, **RESULT})
 def list_scan_updates(request: HttpRequest, pk: Id, wanted: Annotated[UpdatesWanted, Query()]) -> Any:
     """The updates that waited then, and what feeds say of them today."""
-    return updates_page(with_counts(pk), wanted)
+    return updates_page(with_counts(request, pk), wanted)
 
 
 @router.get("/scans/{pk}/packages", response={200: shapes.PackagePage, **RESULT})
 def list_scan_packages(request: HttpRequest, pk: Id, wanted: Annotated[PackagesWanted, Query()]) -> Any:
     """What was installed then."""
-    return packages_page(with_counts(pk), wanted)
+    return packages_page(with_counts(request, pk), wanted)
 
 
 @router.get("/scans/{pk}/vulnerabilities", response={200: shapes.FoundPage, **RESULT})
 def list_scan_vulnerabilities(request: HttpRequest, pk: Id, wanted: Annotated[FoundWanted, Query()]) -> Any:
     """What feeds say today of what was installed then."""
-    return found_page(with_counts(pk), wanted)
+    return found_page(with_counts(request, pk), wanted)
 
 
-def scan_of(pk: int) -> Scan:
-    scan = Scan.objects.select_related("host", "snapshot__package_set").filter(pk=pk).first()
+def scan_of(request: HttpRequest, pk: int) -> Scan:
+    scan = visible_scans(request).select_related("host", "snapshot__package_set").filter(pk=pk).first()
     if scan is None:
         raise Http404(f"There is no scan {pk}.")
     return scan
 
 
-def with_counts(pk: int) -> Scan:
-    scan = scan_of(pk)
+def with_counts(request: HttpRequest, pk: int) -> Scan:
+    scan = scan_of(request, pk)
     if not scan.has_counts:
         raise HttpError(409, f"This scan is {scan.state}: it has no lists, and that does not mean that they are empty.")
     return scan

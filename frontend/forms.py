@@ -7,9 +7,10 @@ from difflib import get_close_matches
 from typing import Any
 
 from django import forms
+from django.db.models import QuerySet
 from django.utils import timezone
 
-from scanner.models import AcceptedRisk, Host, Tag, Webhook
+from scanner.models import AcceptedRisk, Host, Sight, Tag, Webhook
 from scanner.models.finding import in_chunks
 from scanner.webhooks import editing
 from scanner.webhooks.channels import channel
@@ -131,6 +132,7 @@ PLACES = [
     (HOSTS, "On some hosts"),
     (TAGS, "On all hosts with a tag"),
 ]
+MAY_NAME = "Those that decide what you see may be named, and no others: "
 USUAL_DAYS, MOST_DAYS = 30, 365
 LONGEST_REASON = 2000  # characters
 CVE = re.compile(r"CVE-\d{4}-\d{4,}", re.ASCII | re.IGNORECASE)
@@ -177,8 +179,15 @@ class RiskForm(forms.Form):
         error_messages={"invalid": "A date is like 2026-12-31."},
     )
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, own: Sight, *args: Any, **kwargs: Any) -> None:
+        """`own`: what its user sees, and may decide about."""
         super().__init__(*args, **kwargs)
+        self.own = own
+        if own.tags is not None:
+            where = self.fields["where"]
+            where.choices = PLACES[1:]  # type: ignore[attr-defined]
+            where.error_messages["invalid_choice"] = "You do not see all hosts, so choose some, or a tag."
+            self.fields["tags"].help_text = f"{MAY_NAME}{', '.join(own.names) or 'none'}."
         today = timezone.localdate()
         self.fields["until"].widget.attrs |= {"min": today.isoformat(), "max": last_day(today).isoformat()}
 
@@ -197,10 +206,17 @@ class RiskForm(forms.Form):
         return text
 
     def clean_hosts(self) -> list[Host]:
-        return chosen(Host, BETWEEN_HOSTS.split(self.cleaned_data["hosts"])) if self.is_for(HOSTS) else []
+        if not self.is_for(HOSTS):
+            return []
+        return chosen(Host.objects.seen_by(self.own), BETWEEN_HOSTS.split(self.cleaned_data["hosts"]))
 
     def clean_tags(self) -> list[Tag]:
-        return chosen(Tag, BETWEEN_TAGS.split(self.cleaned_data["tags"])) if self.is_for(TAGS) else []
+        if not self.is_for(TAGS):
+            return []
+        names = [name for name in BETWEEN_TAGS.split(self.cleaned_data["tags"]) if name]
+        if self.own.limited and not set(names) <= set(self.own.names):
+            raise forms.ValidationError(str(self.fields["tags"].help_text))
+        return chosen(Tag.objects.all(), names)
 
     def is_for(self, place: str) -> bool:
         """What is typed for another place is kept, and left alone."""
@@ -232,15 +248,15 @@ def last_day(today: date) -> date:
     return today + timedelta(days=MOST_DAYS)
 
 
-def chosen(model: type[Any], texts: Iterable[str]) -> list[Any]:
+def chosen(known: QuerySet[Any], texts: Iterable[str]) -> list[Any]:
     """The rows of these names, in their order. Raises ValidationError, naming those that are not there."""
     names = list(dict.fromkeys(name for name in map(str.strip, texts) if name))
-    kind = model._meta.verbose_name
+    kind = known.model._meta.verbose_name
     if not names:
         raise forms.ValidationError(f"Name at least one {kind}.")
-    found = {row.name: row for some in in_chunks(names) for row in model.objects.filter(name__in=some)}
+    found = {row.name: row for some in in_chunks(names) for row in known.filter(name__in=some)}
     if unknown := [name for name in names if name not in found]:
-        raise forms.ValidationError(not_there(kind, unknown, list(model.objects.values_list("name", flat=True))))
+        raise forms.ValidationError(not_there(kind, unknown, list(known.values_list("name", flat=True))))
     return [found[name] for name in names]
 
 

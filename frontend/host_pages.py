@@ -19,11 +19,11 @@ from django.utils import timezone
 from django.utils.http import urlencode
 from django.views.decorators.http import require_POST, require_safe
 
-from frontend.access import staff_only
+from frontend.access import check_tags, sight, staff_only, visible_hosts
 from frontend.templatetags.words import known, level_badge
 from scanner import risk
 from scanner.models import Host, OpenUpdate, Scan, Tag
-from scanner.models.host import by_level
+from scanner.models.host import HostQuerySet, by_level
 from tasks import scans as tasks
 
 SIZES = (100, 50, 250, 1000)  # rows a page; the first is the default
@@ -107,13 +107,12 @@ class Wishes:
         """Whether it leaves out any of the hosts, by more than their status."""
         return any((self.q, self.tag, self.manager, self.distribution, self.exploited, self.late))
 
-    @property
-    def of_view(self) -> Any:
-        """All hosts that are in use; or all that are archived."""
-        return Host.objects.exclude(archived_at=None) if self.archived else Host.objects.active()
+    def of_view(self, hosts: HostQuerySet) -> HostQuerySet:
+        """Those that are in use; or those that are archived."""
+        return hosts.exclude(archived_at=None) if self.archived else hosts.active()
 
-    def hosts_of_any_status(self, now: datetime) -> Any:
-        hosts = self.of_view.with_severity(now).order_by()
+    def hosts_of_any_status(self, seen: HostQuerySet, now: datetime) -> Any:
+        hosts: Any = self.of_view(seen).with_severity(now).order_by()
         if self.q:
             tagged = Host.objects.filter(tags__name__icontains=self.q).order_by().values("pk")
             hosts = hosts.filter(Q(name__icontains=self.q) | Q(pk__in=tagged))
@@ -129,13 +128,13 @@ class Wishes:
             hosts = hosts.filter(Exists(OpenUpdate.objects.order_by().filter(host=OuterRef("pk"), **overdue(now))))
         return hosts
 
-    def hosts(self, now: datetime) -> Any:
-        hosts = self.hosts_of_any_status(now)
+    def hosts(self, seen: HostQuerySet, now: datetime) -> Any:
+        hosts = self.hosts_of_any_status(seen, now)
         return hosts.filter(severity=self.status) if self.status else hosts
 
-    def ordered(self, now: datetime) -> Any:
+    def ordered(self, seen: HostQuerySet, now: datetime) -> Any:
         """With a name at the end of every order, so that no row is on two pages."""
-        return self.hosts(now).annotate(worst=worst(now)).order_by(*SORTS[self.sort], "name")
+        return self.hosts(seen, now).annotate(worst=worst(now)).order_by(*SORTS[self.sort], "name")
 
 
 def worst(now: datetime) -> Any:
@@ -157,13 +156,14 @@ def overdue(now: datetime) -> dict[str, datetime]:
 @staff_only
 def hosts(request: HttpRequest) -> HttpResponse:
     """All its state is in the address, also what is ticked: ?select=page or all; ?tick= and ?typed= after an error."""
-    wishes, now = Wishes.of(request.GET), timezone.now()
-    facets = facets_of(wishes.of_view, now)
+    wishes, now, seen = Wishes.of(request.GET), timezone.now(), visible_hosts(request)
+    of_view = wishes.of_view(seen)
+    facets = facets_of(of_view, now)
     counts = facets.statuses
     if wishes.narrowed:
-        found = wishes.hosts_of_any_status(now).values_list("severity").annotate(number=Count("pk"))
+        found = wishes.hosts_of_any_status(seen, now).values_list("severity").annotate(number=Count("pk"))
         counts = Counter(dict(found))
-    pages = Paginator(wishes.ordered(now).values_list("pk", flat=True), wishes.size)
+    pages = Paginator(wishes.ordered(seen, now).values_list("pk", flat=True), wishes.size)
     pages.count = counts[wishes.status] if wishes.status else counts.total()  # saves a query
     page = pages.get_page(wishes.page)
     select = request.GET.get("select", "")
@@ -184,8 +184,8 @@ def hosts(request: HttpRequest) -> HttpResponse:
         "any_status": counts.total(),
         "managers": facets.managers,
         "distributions": facets.distributions,
-        "tags": Tag.objects.filter(Exists(wishes.of_view.order_by().filter(tags=OuterRef("pk")))),
-        "archived": len(page.object_list) if wishes.archived else Host.objects.exclude(archived_at=None).count(),
+        "tags": Tag.objects.filter(Exists(of_view.order_by().filter(tags=OuterRef("pk")))),
+        "archived": len(page.object_list) if wishes.archived else seen.exclude(archived_at=None).count(),
         "headings": headings(wishes.sort),
         "sizes": sorted(SIZES),
         "may_change": request.user.has_perm(CHANGE),
@@ -298,14 +298,15 @@ class Chosen:
 
     def __init__(self, request: HttpRequest, wishes: Wishes) -> None:
         self.wishes = wishes
+        seen = visible_hosts(request)
         self.select = request.POST.get("select", "")
         self.typed = request.POST.get("tag", "").replace("\0", "").strip()
         self.ids = ids(request.POST.getlist("host"))
         # the ids of a shown question stand: all that match may be others by now
         if self.select == "all" and "confirmed" not in request.POST:
-            self.hosts = wishes.ordered(timezone.now())
+            self.hosts = wishes.ordered(seen, timezone.now())
         else:
-            self.hosts = Host.objects.filter(pk__in=self.ids)
+            self.hosts = seen.filter(pk__in=self.ids)
 
     def back(self) -> HttpResponse:
         return redirect(self.wishes.address())
@@ -362,6 +363,7 @@ def add_tag(request: HttpRequest, chosen: Chosen) -> HttpResponse:
     try:
         if not names:
             raise ValidationError("Write the tag into the field first.")
+        check_tags(sight(request), names)
         Host.objects.filter(pk__in=chosen.hosts.order_by().values("pk")).add_tags(names)
     except ValidationError as error:
         messages.error(request, f"No tag was added. {' '.join(error.messages)}")
@@ -377,6 +379,11 @@ def remove_tag(request: HttpRequest, chosen: Chosen) -> HttpResponse:
         why = "None of these hosts has it." if names else "Write the tag into the field first."
         messages.error(request, f"No tag was removed. {why}")
         return chosen.back_as_it_was()
+    try:
+        check_tags(sight(request), names)
+    except ValidationError as error:
+        messages.error(request, f"No tag was removed. {' '.join(error.messages)}")
+        return chosen.back_as_it_was()
     Host.objects.filter(pk__in=chosen.hosts.order_by().values("pk")).remove_tags(names)
     messages.success(request, f"{told(had, 'host', 'has', 'have')} the tag{tags_in_words(names)} no longer.")
     return chosen.back()
@@ -386,7 +393,7 @@ def archive(request: HttpRequest, chosen: Chosen) -> HttpResponse:
     hosts = chosen.hosts.filter(archived_at=None)
     if "confirmed" not in request.POST:
         return question(request, chosen, hosts, "archive")
-    number = Host.objects.filter(pk__in=chosen.ids).archive()
+    number = hosts.archive()
     messages.success(request, f"{told(number, 'host')} archived. What is known of them is kept.")
     return chosen.back()
 
@@ -395,7 +402,7 @@ def bring_back(request: HttpRequest, chosen: Chosen) -> HttpResponse:
     hosts = chosen.hosts.exclude(archived_at=None)
     if "confirmed" not in request.POST:
         return question(request, chosen, hosts, "bring-back")
-    number = Host.objects.filter(pk__in=chosen.ids).bring_back()
+    number = hosts.bring_back()
     messages.success(request, f"{told(number, 'host')} brought back.")
     return chosen.back()
 

@@ -22,10 +22,14 @@ TASKS = (  # those whose results are kept
 
 @require_safe
 @door("read")
-def metrics(request: HttpRequest, _: access.Caller) -> HttpResponse:
-    """In the format that is asked for: OpenMetrics, or the text format of Prometheus."""
+def metrics(request: HttpRequest, caller: access.Caller) -> HttpResponse:
+    """In the format that is asked for: OpenMetrics, or the text format of Prometheus.
+
+    Who sees only some hosts is told of these, and not of what is about all: feeds, webhooks, queues and tasks.
+    """
     openmetrics = "application/openmetrics-text" in request.headers.get("Accept", "")
-    text = collect(TASKS).text(openmetrics)
+    only = access.visible_hosts(caller) if caller.sight.limited else None
+    text = collect(TASKS, only).text(openmetrics)
     response = HttpResponse(text, content_type=OPENMETRICS if openmetrics else PLAIN)
     patch_vary_headers(response, ("Accept", "Authorization", "Cookie"))
     return response

@@ -19,7 +19,7 @@ from django.views.decorators.http import require_POST, require_safe
 from django_celery_beat.models import PeriodicTask
 
 from frontend import charts
-from frontend.access import may_manage_webhooks, may_run, staff_only
+from frontend.access import check_tags, may_manage_webhooks, may_run, sight, staff_only, visible_hosts, visible_scans
 from frontend.api import chosen_host
 from frontend.vulnerability_pages import found_in_scan, vulnerability_count
 from scanner import risk, scanning
@@ -54,6 +54,7 @@ def everywhere(request: HttpRequest) -> dict[str, Any]:
         "theme": theme if theme in THEMES else "system",
         "may_run": bool(user and may_run(user)),
         "may_manage_webhooks": manages,
+        "sight": sight(request) if user and user.is_authenticated else "",
         "troubled_webhooks": Webhook.objects.troubled().exists if manages else False,
     }
 
@@ -78,7 +79,11 @@ def theme(request: HttpRequest) -> HttpResponse:
 @staff_only
 def dashboard(request: HttpRequest) -> HttpResponse:
     scanning.fail_lost()
-    host = chosen_host(request.GET.get("host", "")) or Host.objects.local()
+    seen = visible_hosts(request)
+    host = chosen_host(request.GET.get("host", ""), seen)
+    if host is None and sight(request).limited:
+        return redirect("overview")  # which says why there is none
+    host = host or Host.objects.local()
     prefetch_related_objects([host], "tags", "open_updates")
     now = timezone.now()
     history = page_of(host.scans.all(), request, HISTORY_ROWS)
@@ -91,7 +96,7 @@ def dashboard(request: HttpRequest) -> HttpResponse:
     ranked = fixes(good) if good else []
     context = {
         "host": host,
-        "others": Host.objects.active().exclude(pk=host.pk).values_list("name", flat=True)[:OFFERED],
+        "others": seen.active().exclude(pk=host.pk).values_list("name", flat=True)[:OFFERED],
         "level": level,
         "good": good,
         "last": last,
@@ -122,9 +127,11 @@ def tags(request: HttpRequest) -> HttpResponse:
     """Give a host exactly these tags: words with spaces or commas between them."""
     if not request.user.has_perm("scanner.change_host"):
         raise PermissionDenied
-    host = get_object_or_404(Host, name=request.POST.get("host", ""))
+    host = get_object_or_404(visible_hosts(request), name=request.POST.get("host", ""))
+    names = request.POST.get("tags", "").replace(",", " ").split()
     try:
-        host.set_tags(request.POST.get("tags", "").replace(",", " ").split())
+        check_tags(sight(request), {*names}.symmetric_difference(host.tag_names))
+        host.set_tags(names)
     except ValidationError as error:
         messages.error(request, f"The tags were not changed. {' '.join(error.messages)}")
     return redirect(host)
@@ -133,7 +140,7 @@ def tags(request: HttpRequest) -> HttpResponse:
 @require_safe
 @staff_only
 def scan(request: HttpRequest, pk: int) -> HttpResponse:
-    shown = get_object_or_404(Scan.objects.select_related("host", "snapshot__package_set"), pk=pk)
+    shown = get_object_or_404(visible_scans(request).select_related("host", "snapshot__package_set"), pk=pk)
     tabs = tabs_of(shown)
     tab = request.GET.get("tab", "overview")
     tab = tab if tab in {key for key, _, _ in tabs} else "overview"

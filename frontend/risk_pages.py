@@ -14,12 +14,14 @@ from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.http import require_http_methods, require_safe
 
-from frontend.access import accepters_only, staff_only
+from frontend.access import accepters_only, sight, staff_only
 from frontend.forms import EVERYWHERE, HOSTS, TAGS, USUAL_DAYS, RiskForm, risk_values
 from frontend.pages import page_of
 from frontend.templatetags.words import distance
 from frontend.vulnerability_pages import counted
-from scanner.models import AcceptedRisk, Finding, Host, KnownExploited
+from scanner.models import AcceptedRisk, Finding, Host, KnownExploited, Sight, Tag
+from scanner.models.accepted_risk import AcceptedRiskQuerySet
+from scanner.models.host import HostQuerySet
 from scanner.vulnerabilities.exposure import known
 from scanner.vulnerabilities.places import of_cve, of_package, status_counts
 from scanner.vulnerabilities.urgency import LIKELY, Cve, day, why
@@ -37,7 +39,8 @@ CHECK = "check"  # posted in place of a wish to save
 @staff_only
 def risks(request: HttpRequest) -> HttpResponse:
     """?show=holding, expired or withdrawn; ?q= searches in it; ?risk= shows that one alone, whatever became of it."""
-    every = AcceptedRisk.objects.all()
+    own = sight(request)
+    every = AcceptedRisk.objects.seen_by(own)
     parts = {
         "holding": ("Holding now", every.active()),
         "expired": ("Expired", every.expired()),
@@ -45,10 +48,10 @@ def risks(request: HttpRequest) -> HttpResponse:
     }
     show, q, only = (request.GET.get(name, "").strip().replace("\0", "") for name in ("show", "q", "risk"))
     show = show if show in parts else "holding"
-    rows = found(parts[show][1], q)
+    rows = found(parts[show][1], q, own)
     if only:
         rows = every.filter(pk=int(only) if only.isascii() and only.isdecimal() else 0)
-    page = page_of(with_places(rows.order_by("-accepted_at", "-pk")), request, ROWS)
+    page = page_of(with_places(rows.order_by("-accepted_at", "-pk"), own), request, ROWS)
     add_news(page.object_list)
     context = {
         "risks": page,
@@ -61,21 +64,27 @@ def risks(request: HttpRequest) -> HttpResponse:
     return render(request, "frontend/risks/list.html", context)
 
 
-def found(rows: QuerySet[AcceptedRisk], q: str) -> QuerySet[AcceptedRisk]:
+def found(rows: AcceptedRiskQuerySet, q: str, own: Sight) -> AcceptedRiskQuerySet:
+    """Those in which it is written, and of hosts and tags only in those that are seen."""
     if not q:
         return rows
-    places = [AcceptedRisk.objects.filter(**{f"{place}__name__icontains": q}).values("pk") for place in (HOSTS, TAGS)]
+    hosts = Host.objects.order_by().seen_by(own).filter(name__icontains=q)
+    tags = Tag.objects.order_by().seen_by(own).filter(name__icontains=q)
     words = [Q(**{f"{name}__icontains": q}) for name in ("cve", "package", "reason", "accepted_by", "withdrawn_by")]
-    wanted = Q(pk__in=places[0]) | Q(pk__in=places[1])
+    wanted = Q(pk__in=AcceptedRisk.objects.filter(hosts__in=hosts).order_by().values("pk"))
+    wanted |= Q(pk__in=AcceptedRisk.objects.filter(tags__in=tags).order_by().values("pk"))
     for word in words:
         wanted |= word
     return rows.filter(wanted)
 
 
-def with_places(rows: QuerySet[AcceptedRisk]) -> QuerySet[Any]:
+def with_places(rows: QuerySet[AcceptedRisk], own: Sight) -> QuerySet[Any]:
     """With what the list says of where: one risk may name 10,000 hosts."""
-    first = Prefetch(HOSTS, Host.objects.order_by("name")[:NAMED], to_attr="some_hosts")
-    return rows.annotate(host_count=Count(HOSTS, distinct=True)).prefetch_related(first, TAGS)
+    hosts, tags = Host.objects.seen_by(own), Tag.objects.seen_by(own)
+    first = Prefetch(HOSTS, hosts.order_by("name")[:NAMED], to_attr="some_hosts")
+    only = Q(hosts__in=hosts.order_by().values("pk")) if own.limited else None
+    rows = rows.annotate(host_count=Count(HOSTS, filter=only, distinct=True))
+    return rows.prefetch_related(first, Prefetch(TAGS, tags))
 
 
 def add_news(rows: list[Any]) -> None:
@@ -97,7 +106,8 @@ def accept(request: HttpRequest) -> HttpResponse:
 
     It is saved only after it has been shown what it affects. Posted with `check`, it is only shown.
     """
-    form = RiskForm(request.POST) if request.method == "POST" else RiskForm(initial=first_values(request))
+    own = sight(request)
+    form = RiskForm(own, request.POST) if request.method == "POST" else RiskForm(own, initial=first_values(request))
     effect = effect_of(form)
     unseen = False
     if request.method == "POST" and form.is_valid() and effect and CHECK not in request.POST:
@@ -117,10 +127,12 @@ def first_values(request: HttpRequest) -> dict[str, Any]:
     until = timezone.localdate() + timedelta(days=USUAL_DAYS)
     earlier = request.GET.get("renew", "")
     if earlier.isascii() and earlier.isdecimal():
-        return {**risk_values(get_object_or_404(AcceptedRisk, pk=int(earlier))), "until": until}
+        known = AcceptedRisk.objects.seen_by(sight(request)).with_places_of(sight(request))
+        return {**risk_values(get_object_or_404(known, pk=int(earlier))), "until": until}
     host = request.GET.get("host", "")
     asked = {name: request.GET.get(name, "") for name in ("cve", "package")}
-    return {**asked, "hosts": host, "where": HOSTS if host else EVERYWHERE, "until": until}
+    where = HOSTS if host or sight(request).limited else EVERYWHERE
+    return {**asked, "hosts": host, "where": where, "until": until}
 
 
 def save(wishes: dict[str, Any], by: str) -> AcceptedRisk:
@@ -158,14 +170,15 @@ class Effect:
 
 def effect_of(form: RiskForm) -> Effect | None:
     """Of what the form says so far; None before it names a CVE or a package."""
-    filled = form if form.is_bound else RiskForm(form.initial)
+    filled = form if form.is_bound else RiskForm(form.own, form.initial)
     filled.full_clean()
     said = filled.cleaned_data
     cve, package, where = said.get("cve", ""), said.get("package", ""), said.get("where", "")
     if not (cve or package) or "cve" in filled.errors or "package" in filled.errors:
         return None
     chosen = [row.pk for row in said.get(where, ())] if where in (HOSTS, TAGS) else []
-    found = with_cve(cve, package) if cve else with_package(package)
+    seen = Host.objects.seen_by(form.own).active()
+    found = with_cve(cve, package, seen) if cve else with_package(package, seen)
     covered = chosen_of(found.hosts, where, chosen)
     where_is_said = where == EVERYWHERE or where in said  # if it needs hosts or tags, those that are named are there
     return Effect(
@@ -178,7 +191,7 @@ def effect_of(form: RiskForm) -> Effect | None:
         found.open,
         found.unjudged,
         [each for each in known(found.cves).values() if each.exploited or (each.epss or 0) >= LIKELY],
-        list(AcceptedRisk.objects.active().filter(cve=cve, package=package)),
+        list(AcceptedRisk.objects.seen_by(form.own).active().filter(cve=cve, package=package)),
     )
 
 
@@ -193,8 +206,8 @@ class Found:
     open: int | None = None
 
 
-def with_cve(cve: str, package: str) -> Found:
-    places = of_cve(cve)
+def with_cve(cve: str, package: str, seen: HostQuerySet) -> Found:
+    places = of_cve(cve, seen)
     there = places
     if package:  # by its own name, or by its source's: that is how a risk covers it
         of = {pk: [each for each in some if package in (*each.names, each.source)] for pk, some in places.of.items()}
@@ -202,8 +215,8 @@ def with_cve(cve: str, package: str) -> Found:
     return Found(there.hosts(), there.hosts("now"), places.unjudged, [cve])
 
 
-def with_package(package: str) -> Found:
-    places = of_package(package)
+def with_package(package: str, seen: HostQuerySet) -> Found:
+    places = of_package(package, seen)
     findings = Finding.objects.filter(package_version__in=places.package_versions)
     exploited = KnownExploited.objects.filter(pk__in=findings.exclude(cve="").values("cve")).order_by("-added", "pk")
     return Found(
@@ -225,7 +238,11 @@ def chosen_of(hosts: QuerySet[Host], where: str, chosen: list[int]) -> QuerySet[
 @require_http_methods(["GET", "HEAD", "POST"])
 @accepters_only
 def withdraw(request: HttpRequest, pk: int) -> HttpResponse:
-    risk = get_object_or_404(with_places(AcceptedRisk.objects.all()), pk=pk)
+    own = sight(request)
+    risk = get_object_or_404(with_places(AcceptedRisk.objects.seen_by(own), own), pk=pk)
+    if risk.beyond:
+        words = "It holds also where you may not look, so only who sees all of that may withdraw it."
+        return render(request, "403.html", {"message": words}, status=403)
     if risk.withdrawn_at is None and not risk.holds:
         messages.info(request, f"It has expired by itself: {day(risk.until)} was its last day.")
         return redirect(risk)

@@ -10,6 +10,7 @@ from ninja.errors import HttpError
 
 from frontend import api_shapes as shapes
 from frontend import diff_pages, feed_pages, risk_pages
+from frontend.access import sight, visible_hosts
 from frontend.paging import LAST_ID, Name, Page, Text, Wanted, nothing_unknown, page_of
 from frontend.vulnerability_pages import accepted as accepted_at
 from frontend.vulnerability_pages import links, published, ratings_of, risks_about
@@ -179,7 +180,7 @@ class DiffOut(Schema):
 def get_vulnerability(request: HttpRequest, cve: Name, wanted: Annotated[PlacesWanted, Query()]) -> Any:
     """What is known of a CVE, or of an advisory that names none, and which hosts have it. 404: nobody knows it."""
     name = cve.upper() if CVE.fullmatch(cve.upper()) else cve
-    places = of_cve(name)
+    places = of_cve(name, visible_hosts(request).active())
     details = Vulnerability.objects.filter(pk=name).first()
     cvss = score(details.cvss_vector) if details else None
     scores = exposure.known([name])[name]
@@ -187,7 +188,7 @@ def get_vulnerability(request: HttpRequest, cve: Name, wanted: Annotated[PlacesW
         raise Http404(f"No feed that has been read knows {name!r}.")
     ratings = ratings_of(places)
     rated = ratings[0][0] if ratings else scores
-    risks = risks_about(name, places.names)
+    risks = risks_about(name, places.names, sight(request))
     state = wanted.state or ""
     hosts = places.hosts(state, wanted.q).prefetch_related("current", "tags")
     return {
@@ -240,7 +241,7 @@ def place_row(place: Place, cve: str, host: Host, risks: Sequence[AcceptedRisk])
 @router.get("/feeds", response=FeedPage)
 def list_feeds(request: HttpRequest, wanted: Annotated[Wanted, Query()]) -> Any:
     """Where what is known of vulnerabilities comes from, and how fresh it is."""
-    lines = feed_pages.lines_of(feed_pages.hosts_by_release())
+    lines = feed_pages.lines_of(feed_pages.hosts_by_release(visible_hosts(request)))
     return page_of(lines, wanted, lambda some: [feed_row(line) for line in some])
 
 
@@ -264,9 +265,10 @@ def feed_row(line: feed_pages.Line) -> shapes.Shown:
 @router.get("/risks", response=RiskPage)
 def list_risks(request: HttpRequest, wanted: Annotated[RisksWanted, Query()]) -> Any:
     """What somebody has decided to live with: where, why and until when. Newest first."""
-    every = AcceptedRisk.objects.all()
+    own = sight(request)
+    every = AcceptedRisk.objects.seen_by(own)
     parts = {"all": every, "holding": every.active(), "expired": every.expired(), "withdrawn": every.withdrawn()}
-    rows = risk_pages.found(parts[wanted.show], wanted.q).prefetch_related("hosts", "tags")
+    rows = risk_pages.found(parts[wanted.show], wanted.q, own).with_places_of(own)
     return page_of(rows.order_by("-accepted_at", "-pk"), wanted, lambda some: [risk_row(risk) for risk in some])
 
 
@@ -299,7 +301,7 @@ def get_diff(request: HttpRequest, wanted: Annotated[DiffWanted, Query()]) -> An
         raise HttpError(422, "Say `from` or `to`, or both: ids of scans.")
     numbers = {"from": str(wanted.before or ""), "to": str(wanted.after or "")}
     try:
-        before, after = diff_pages.chosen(numbers)
+        before, after = diff_pages.chosen(numbers, visible_hosts(request))
     except diff_pages.CannotCompare as trouble:
         raise HttpError(409, str(trouble)) from trouble
     wish = diff_pages.Wish.of({"show": wanted.show or "", "q": wanted.q})

@@ -231,6 +231,7 @@ INSTALLED_APPS = [
     "frontend",
     "project",
 ]
+AUTHENTICATION_BACKENDS = ["frontend.access.Backend"]
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "servestatic.middleware.ServeStaticMiddleware",

@@ -20,7 +20,9 @@ logger = logging.getLogger(__name__)
 
 
 def announce(scan: Scan) -> None:
-    tell({"type": "scan.changed", "scan": summary(scan)})
+    """With the host's tags, by which who listens knows whether its user may see it."""
+    tags = list(scan.host.tags.order_by().values_list("pk", flat=True))
+    tell({"type": "scan.changed", "scan": summary(scan), "tags": tags})
 
 
 def announce_feed(name: str, step: str, done: int, total: int | None) -> None:

@@ -24,6 +24,7 @@ from redis.retry import Retry
 from scanner import risk
 from scanner.models import Attempt, Delivery, Event, Feed, Host, OpenUpdate, PackageSet, Scan, Update, Webhook
 from scanner.models.finding import in_chunks
+from scanner.models.host import HostQuerySet
 from scanner.vulnerabilities import exposure, feeds
 
 VERSION = "0.1.0"  # as in pyproject.toml, which an image does not have
@@ -140,20 +141,21 @@ def labelled(**labels: str) -> str:
 ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
 
 
-def collect(tasks: Collection[str]) -> Samples:
-    """All there is to say. `tasks`: the names of those whose results are kept."""
+def collect(tasks: Collection[str], only: HostQuerySet | None = None) -> Samples:
+    """All there is to say, or to say of some hosts. `tasks`: the names of those whose results are kept."""
     now = timezone.now()
     samples = Samples()
     known = {feed.name: feed for feed in Feed.objects.all()}
-    hosts = read_hosts()
+    hosts = read_hosts(Host.objects.all() if only is None else only)
     add_hosts(samples, hosts, now)
     add_vulnerabilities(samples, hosts, exploits_are_known="kev" in known and known["kev"].imported_at is not None)
     add_pending(samples, hosts)
     add_last_day(samples, hosts, now)
-    add_feeds(samples, hosts, known, now)
-    add_webhooks(samples, now)
-    add_queues(samples, hosts)
-    add_tasks(samples, tasks, now)
+    if only is None:
+        add_feeds(samples, hosts, known, now)
+        add_webhooks(samples, now)
+        add_queues(samples, hosts)
+        add_tasks(samples, tasks, now)
     samples.add("package_scanner_build_info", 1, version=VERSION, python=platform.python_version())
     return samples
 
@@ -194,10 +196,10 @@ MANAGER, RELEASE, SNAPSHOT, PACKAGE_SET = 1, 2, 3, 4  # of COLUMNS
 UNKNOWN: tuple[Any, ...] = (None,) * (len(COLUMNS) + len(TIMES))
 
 
-def read_hosts() -> list[Known]:
+def read_hosts(of: HostQuerySet) -> list[Known]:
     told = (*Scan.COUNTED, Scan.State.FAILED)
     last = Scan.objects.filter(host=OuterRef("pk"), state__in=told).order_by("-created_at").values("state")[:1]
-    hosts = Host.objects.active().annotate(last_state=Subquery(last))
+    hosts = of.active().annotate(last_state=Subquery(last))
     rows = list(hosts.values_list("pk", "name", "last_state", "current"))
     scans = scans_of(current for *_, current in rows if current)
     return [

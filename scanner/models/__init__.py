@@ -1,7 +1,7 @@
 """What is kept. One subject a file."""
 
 from scanner.models.accepted_risk import AcceptedRisk
-from scanner.models.access import ApiToken, SignInLink
+from scanner.models.access import ApiToken, HostLimit, Sight, SignInLink
 from scanner.models.delivery import Attempt, Delivery
 from scanner.models.event import Event
 from scanner.models.finding import Finding, PackageVersion
@@ -22,12 +22,14 @@ __all__ = [
     "Feed",
     "Finding",
     "Host",
+    "HostLimit",
     "KnownExploited",
     "OpenUpdate",
     "Package",
     "PackageSet",
     "PackageVersion",
     "Scan",
+    "Sight",
     "SignInLink",
     "Snapshot",
     "Tag",

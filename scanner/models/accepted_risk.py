@@ -3,9 +3,11 @@
 from collections.abc import Iterable
 
 from django.db import models
+from django.db.models import Exists, OuterRef, Q, Value
 from django.urls import reverse
 from django.utils import timezone
 
+from scanner.models.access import Sight
 from scanner.models.host import Host, Tag
 
 
@@ -18,6 +20,24 @@ class AcceptedRiskQuerySet(models.QuerySet["AcceptedRisk"]):
 
     def withdrawn(self) -> "AcceptedRiskQuerySet":
         return self.exclude(withdrawn_at=None)
+
+    def seen_by(self, sight: Sight) -> "AcceptedRiskQuerySet":
+        """Those that hold everywhere, or for something that somebody sees; `beyond`: for something else as well."""
+        if sight.tags is None:
+            return self.annotate(beyond=Value(False))
+        hosts = AcceptedRisk.hosts.through.objects.filter(acceptedrisk=OuterRef("pk"))
+        tags = AcceptedRisk.tags.through.objects.filter(acceptedrisk=OuterRef("pk"))
+        seen_tags = tags.filter(tag__in=Tag.objects.order_by().seen_by(sight).values("pk"))
+        seen = Q(everywhere=True) | Exists(hosts.filter(sight.shows("host"))) | Exists(seen_tags)
+        hidden = Exists(hosts.exclude(sight.shows("host"))) | Exists(tags.exclude(tag__in=list(sight.tags)))
+        return self.filter(seen).annotate(
+            beyond=models.ExpressionWrapper(Q(everywhere=True) | hidden, output_field=models.BooleanField())
+        )
+
+    def with_places_of(self, sight: Sight) -> "AcceptedRiskQuerySet":
+        """With those of its hosts and tags that somebody sees."""
+        hosts, tags = Host.objects.seen_by(sight), Tag.objects.seen_by(sight)
+        return self.prefetch_related(models.Prefetch("hosts", hosts), models.Prefetch("tags", tags))
 
     def about(self, host: Host) -> list["AcceptedRisk"]:
         """Those that hold for a host now."""

@@ -14,6 +14,7 @@ from django.utils import timezone
 from scanner import risk
 
 if TYPE_CHECKING:
+    from scanner.models.access import Sight
     from scanner.models.scan import Scan
 
 
@@ -35,6 +36,9 @@ class HostQuerySet(models.QuerySet["Host"]):
     def active(self) -> "HostQuerySet":
         """Those that lists and counts are about: not archived."""
         return self.filter(archived_at=None)
+
+    def seen_by(self, sight: "Sight") -> "HostQuerySet":
+        return self.filter(sight.shows("pk"))
 
     def with_severity(self, at: datetime) -> "HostQuerySet":
         """`severity` is that of current.level_at(at), and unknown without a scan."""
@@ -102,6 +106,17 @@ class TagQuerySet(models.QuerySet["Tag"]):
                 tag.save()
             tags.append(tag)
         return tags
+
+    def deciding(self) -> "TagQuerySet":
+        """Those that decide who sees which hosts."""
+        return self.filter(Q(limits__isnull=False) | Q(tokens__revoked_at=None, tokens__limited=True)).distinct()
+
+    def seen_by(self, sight: "Sight") -> "TagQuerySet":
+        """Those of the hosts that somebody sees, and those by which they are seen."""
+        if sight.tags is None:
+            return self
+        carried = Host.tags.through.objects.filter(host__in=Host.objects.order_by().seen_by(sight).values("pk"))
+        return self.filter(Q(pk__in=carried.values("tag")) | Q(pk__in=list(sight.tags)))
 
 
 class Tag(models.Model):

@@ -4,7 +4,7 @@ import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 from django.db import IntegrityError, models, transaction
@@ -16,11 +16,17 @@ from scanner import risk
 from scanner.models.host import Host
 from scanner.models.snapshot import Package, Snapshot, Update, UpdateQuerySet
 
+if TYPE_CHECKING:
+    from scanner.models.access import Sight
+
 HEARTBEAT_LIMIT = timedelta(seconds=30)  # a running scan saves a sign of life every second
 ATTEMPTS = 3  # a scan that kills its worker must not come back for ever
 
 
 class ScanQuerySet(models.QuerySet["Scan"]):
+    def seen_by(self, sight: "Sight") -> "ScanQuerySet":
+        return self.filter(sight.shows("host"))
+
     def active(self) -> "ScanQuerySet":
         return self.filter(state__in=Scan.ACTIVE)
 
@@ -251,6 +257,9 @@ class Changes:
 
 
 class OpenUpdateQuerySet(models.QuerySet["OpenUpdate"]):
+    def seen_by(self, sight: "Sight") -> "OpenUpdateQuerySet":
+        return self.filter(sight.shows("host"))
+
     def follow(self, scan: Scan, updates: Iterable[Any]) -> Changes:
         """Open what has appeared, close what is gone. A partial scan closes nothing: it may have overlooked it."""
         seen = {(update.name, update.architecture) for update in updates if update.security}

@@ -38,6 +38,7 @@ from scanner.models import (
     Update,
 )
 from scanner.models.finding import STATED, in_chunks
+from scanner.models.host import HostQuerySet
 from scanner.vulnerabilities import exposure, urgency
 from scanner.vulnerabilities.exposure import FIXED, is_fixed_by, version_key
 from scanner.vulnerabilities.kernels import NOT_RUNNING, asks_for_kernel, release_of
@@ -126,11 +127,10 @@ class Standing:
     hosts: int
 
 
-def fleet() -> list[Standing]:
+def fleet(hosts: HostQuerySet) -> list[Standing]:
     of_set = "current_snapshot__package_set"
     grouped = (
-        Host.objects.active()
-        .order_by()
+        hosts.order_by()
         .values_list(
             "current_snapshot",
             of_set,
@@ -192,6 +192,7 @@ class Places:
     """Where a CVE is, by snapshot."""
 
     cve: str
+    fleet: HostQuerySet  # the hosts that it is about
     standings: Sequence[Standing]
     of: Mapping[int, Sequence[Place]]
     said: Sequence[AffectedPackage]  # by the feeds about the fleet's releases, vulnerable hosts or not
@@ -252,7 +253,7 @@ class Places:
                 if any(q.lower() in name.lower() for each in places for name in (*each.names, each.source)):
                     searched.append(snapshot)
         found = Q(current_snapshot__in=[snapshot for some in ranks.values() for snapshot in some])
-        hosts = Host.objects.active().filter(Q(current_snapshot=None) if state == "unscanned" else found)
+        hosts = self.fleet.filter(Q(current_snapshot=None) if state == "unscanned" else found)
         if q:
             tagged = Host.objects.filter(tags__name__icontains=q).values("pk")
             hosts = hosts.filter(Q(name__icontains=q) | Q(pk__in=tagged) | Q(current_snapshot__in=searched))
@@ -261,9 +262,10 @@ class Places:
         return hosts.order_by("rank", "name")
 
 
-def of_cve(cve: str) -> Places:
-    """Where it is. An advisory that names no CVE goes by its own id."""
-    standings = fleet()
+def of_cve(cve: str, hosts: HostQuerySet | None = None) -> Places:
+    """Where it is on these hosts, or else on all that are in use. An advisory that names no CVE goes by its own id."""
+    hosts = Host.objects.active() if hosts is None else hosts
+    standings = fleet(hosts)
     stand = {standing.package_set: standing for standing in standings if standing.package_set}
     findings = list(stated(cve).select_related("package_version"))
     said = list(said_of(cve, {standing.distribution for standing in standings}))
@@ -296,7 +298,7 @@ def of_cve(cve: str) -> Places:
         if places:
             of[standing.snapshot] = places
     named = any(place.updates for places in of.values() for place in places)
-    return Places(cve, standings, of, said, bool(findings or said or named))
+    return Places(cve, hosts, standings, of, said, bool(installed or said or named))
 
 
 def stated(cve: str) -> QuerySet[Finding]:
@@ -647,6 +649,7 @@ class PackagePlaces:
     """Where a package is: a binary one, or all those of a source package."""
 
     name: str
+    fleet: HostQuerySet  # the hosts that it is about
     standings: Sequence[Standing]
     packages: Sequence[Installed]
     versions: Sequence[Version]
@@ -700,7 +703,7 @@ class PackagePlaces:
         if state:
             waiting = self.waiting(state)
             snapshots = [each for each in snapshots if each in waiting]
-        hosts = Host.objects.active().filter(current_snapshot__in=snapshots)
+        hosts = self.fleet.filter(current_snapshot__in=snapshots)
         if q:
             tagged = Host.objects.filter(tags__name__icontains=q).values("pk")
             hosts = hosts.filter(Q(name__icontains=q) | Q(pk__in=tagged))
@@ -719,8 +722,10 @@ class PackagePlaces:
         return sum(standing.hosts for standing in self.standings if standing.snapshot in waiting)
 
 
-def of_package(name: str) -> PackagePlaces:
-    standings = fleet()
+def of_package(name: str, hosts: HostQuerySet | None = None) -> PackagePlaces:
+    """Where it is on these hosts, or else on all that are in use."""
+    hosts = Host.objects.active() if hosts is None else hosts
+    standings = fleet(hosts)
     stand: dict[int, list[Standing]] = defaultdict(list)
     for standing in standings:
         if standing.package_set is not None:
@@ -750,7 +755,7 @@ def of_package(name: str) -> PackagePlaces:
         for update in Update.objects.filter(snapshot__in=some, name__in=called):
             updates[update.snapshot_id].append(update)
     told = with_data(standings) if packages else set()
-    return PackagePlaces(name, standings, packages, versions, updates, told)
+    return PackagePlaces(name, hosts, standings, packages, versions, updates, told)
 
 
 def installed_as(name: str, distributions: Iterable[str]) -> QuerySet[Package]:

@@ -197,7 +197,7 @@ def test_the_first_scan_and_a_host_without_one_are_explained(staff: Client) -> N
 
 
 def test_without_any_host_there_is_a_page(staff: Client) -> None:
-    assert "There is no host yet" in page(staff, status=409)
+    assert "There is no host yet, or none that you see" in page(staff, status=409)
 
 
 @pytest.mark.parametrize("query", ["?to=999999", "?to=x", "?from=-1", "?to=9999999999999999999999", "?host=nobody"])
