@@ -1,8 +1,11 @@
 """What in the admin needs the queue, and so is here, not in scanner/: hosts, feeds, webhooks, deliveries,
 events."""
 
+from datetime import datetime
+from typing import Any
+
 from django.contrib import admin, messages
-from django.db.models import Model, QuerySet
+from django.db.models import Count, Exists, Model, OuterRef, Q, QuerySet
 from django.http import HttpRequest
 from django.template.defaultfilters import filesizeformat
 from django.utils import timezone
@@ -11,25 +14,37 @@ from django.utils.safestring import SafeString
 from kombu.exceptions import OperationalError as BrokerAway
 
 from frontend import feed_pages
-from frontend.access import may_manage_webhooks, may_refresh_feeds
+from frontend.access import may_manage_webhooks, may_refresh_feeds, sight
 from frontend.templatetags.words import distance
-from scanner.admin import ReadOnly
+from scanner.admin import OfSeenHosts, ReadOnly, TagFilter, asked_first
 from scanner.models import Attempt, Delivery, Event, Feed, Host, Scan, Tag, Webhook
+from scanner.models.host import HostQuerySet
 from scanner.webhooks import editing
 from tasks import scans as tasks
 from tasks.webhooks import send_again
 
 
 @admin.register(Host)
-class HostAdmin(admin.ModelAdmin):
-    list_display = ["name", "scheduled", "tagged", "created_at"]
-    list_filter = ["scheduled", "tags"]
-    search_fields = ["name", "tags__name"]
-    filter_horizontal = ["tags"]
-    actions = ["run_scan"]
+class HostAdmin(OfSeenHosts):
+    """A host that has been scanned is not deleted, since its history would go with it: it is archived."""
 
-    def get_queryset(self, request: HttpRequest) -> QuerySet[Host]:
+    list_display = ["name", "tagged", "scheduled", "last_result", "archived_at", "created_at"]
+    list_filter = ["scheduled", ("archived_at", admin.EmptyFieldListFilter), TagFilter]
+    list_select_related = ["current"]
+    search_fields = ["name", "tags__name"]
+    autocomplete_fields = ["tags"]
+    actions = ["run_scan", "archive", "bring_back"]
+
+    def get_queryset(self, request: HttpRequest) -> Any:
         return super().get_queryset(request).prefetch_related("tags")
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Host | None = None) -> list[str]:
+        """Who sees only some hosts changes tags on the pages, which know those that decide what is seen."""
+        return ["name", "tags"] if sight(request).limited else []
+
+    @admin.display(description="last result", ordering="current__finished_at")
+    def last_result(self, host: Host) -> datetime | None:
+        return host.current.date if host.current else None
 
     @admin.display(description="tags")
     def tagged(self, host: Host) -> str:
@@ -39,6 +54,7 @@ class HostAdmin(admin.ModelAdmin):
         return request.user.has_perm("scanner.run_scan")
 
     @admin.action(description="Run scan", permissions=["run_scan"])
+    @asked_first()
     def run_scan(self, request: HttpRequest, hosts: QuerySet[Host]) -> None:
         for host in hosts:
             try:
@@ -49,10 +65,34 @@ class HostAdmin(admin.ModelAdmin):
             words = "A scan has been queued." if new else f"Scan {scan.pk} is under way already."
             messages.success(request, f"{host}: {words}")
 
+    @admin.action(description="Archive: they leave lists and counts", permissions=["change"])
+    @asked_first("They are no longer scanned periodically. What is known of them is kept.")
+    def archive(self, request: HttpRequest, hosts: HostQuerySet) -> None:
+        messages.success(request, f"{hosts.archive()} host(s) archived.")
+
+    @admin.action(description="Bring back from the archive", permissions=["change"])
+    @asked_first()
+    def bring_back(self, request: HttpRequest, hosts: HostQuerySet) -> None:
+        messages.success(request, f"{hosts.bring_back()} host(s) brought back.")
+
 
 @admin.register(Tag)
-class TagAdmin(admin.ModelAdmin):
+class TagAdmin(OfSeenHosts):
+    list_display = ["name", "hosts_with_it", "decides"]
     search_fields = ["name"]
+
+    def get_queryset(self, request: HttpRequest) -> Any:
+        seen = Q(hosts__in=Host.objects.order_by().seen_by(sight(request)).values("pk"))
+        tags = super().get_queryset(request).annotate(number=Count("hosts", filter=seen, distinct=True))
+        return tags.annotate(deciding=Exists(Tag.objects.order_by().deciding().filter(pk=OuterRef("pk"))))
+
+    @admin.display(description="hosts", ordering="number")
+    def hosts_with_it(self, tag: Any) -> int:
+        return int(tag.number)
+
+    @admin.display(description="decides who sees which hosts", boolean=True)
+    def decides(self, tag: Any) -> bool:
+        return bool(tag.deciding)
 
 
 class ForManagers(ReadOnly):
@@ -63,9 +103,6 @@ class ForManagers(ReadOnly):
 
     def has_view_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         return may_manage_webhooks(request.user)
-
-    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        return False
 
 
 @admin.register(Webhook)
@@ -83,18 +120,21 @@ class WebhookAdmin(ForManagers):
         return format_html('<a href="{}">Edit, test, delete</a>', webhook.get_absolute_url())
 
     @admin.action(description="Disable: it hears of nothing until it is resumed", permissions=["view"])
+    @asked_first()
     def disable(self, request: HttpRequest, webhooks: QuerySet[Webhook]) -> None:
         for webhook in webhooks:
             webhook.pause(f"Disabled in the admin by {request.user.get_username()}.")
         messages.success(request, f"{len(webhooks)} webhook(s) disabled.")
 
     @admin.action(description="Resume", permissions=["view"])
+    @asked_first()
     def resume(self, request: HttpRequest, webhooks: QuerySet[Webhook]) -> None:
         for webhook in webhooks:
             webhook.resume()
         messages.success(request, f"{len(webhooks)} webhook(s) resumed.")
 
     @admin.action(description="New secret: for 24 hours both sign", permissions=["view"])
+    @asked_first("Whoever receives them has to know the new secret by then.")
     def rotate(self, request: HttpRequest, webhooks: QuerySet[Webhook]) -> None:
         for webhook in webhooks:
             try:
@@ -129,6 +169,7 @@ class DeliveryAdmin(ForManagers):
     actions = ["redeliver"]
 
     @admin.action(description="Redeliver: send once more, with the same event id", permissions=["view"])
+    @asked_first()
     def redeliver(self, request: HttpRequest, deliveries: QuerySet[Delivery]) -> None:
         rows = [row for row in deliveries.select_related("event", "webhook") if not row.open]
         for row in rows:
@@ -139,7 +180,7 @@ class DeliveryAdmin(ForManagers):
 @admin.register(Event)
 class EventAdmin(ForManagers):
     list_display = ["id", "type", "host", "created_at", "fanned_out_at"]
-    list_filter = ["type", "host"]
+    list_filter = ["type", TagFilter]
     search_fields = ["id", "host__name"]
     date_hierarchy = "created_at"
     list_select_related = ["host"]
@@ -169,6 +210,7 @@ class FeedAdmin(ReadOnly):
         return may_refresh_feeds(request.user)
 
     @admin.action(description="Refresh now", permissions=["refresh"])
+    @asked_first()
     def refresh_now(self, request: HttpRequest, feeds: QuerySet[Feed]) -> None:
         wanted = [feed.name for feed in feeds if feed.name in feed_pages.names()]
         try:

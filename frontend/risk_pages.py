@@ -7,7 +7,7 @@ from typing import Any
 
 from django.contrib import messages
 from django.db import transaction
-from django.db.models import Count, Prefetch, Q, QuerySet
+from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
@@ -51,7 +51,7 @@ def risks(request: HttpRequest) -> HttpResponse:
     rows = found(parts[show][1], q, own)
     if only:
         rows = every.filter(pk=int(only) if only.isascii() and only.isdecimal() else 0)
-    page = page_of(with_places(rows.order_by("-accepted_at", "-pk"), own), request, ROWS)
+    page = page_of(rows.order_by("-accepted_at", "-pk").with_some_places_of(own, NAMED), request, ROWS)
     add_news(page.object_list)
     context = {
         "risks": page,
@@ -76,15 +76,6 @@ def found(rows: AcceptedRiskQuerySet, q: str, own: Sight) -> AcceptedRiskQuerySe
     for word in words:
         wanted |= word
     return rows.filter(wanted)
-
-
-def with_places(rows: QuerySet[AcceptedRisk], own: Sight) -> QuerySet[Any]:
-    """With what the list says of where: one risk may name 10,000 hosts."""
-    hosts, tags = Host.objects.seen_by(own), Tag.objects.seen_by(own)
-    first = Prefetch(HOSTS, hosts.order_by("name")[:NAMED], to_attr="some_hosts")
-    only = Q(hosts__in=hosts.order_by().values("pk")) if own.limited else None
-    rows = rows.annotate(host_count=Count(HOSTS, filter=only, distinct=True))
-    return rows.prefetch_related(first, Prefetch(TAGS, tags))
 
 
 def add_news(rows: list[Any]) -> None:
@@ -239,7 +230,7 @@ def chosen_of(hosts: QuerySet[Host], where: str, chosen: list[int]) -> QuerySet[
 @accepters_only
 def withdraw(request: HttpRequest, pk: int) -> HttpResponse:
     own = sight(request)
-    risk = get_object_or_404(with_places(AcceptedRisk.objects.seen_by(own), own), pk=pk)
+    risk: Any = get_object_or_404(AcceptedRisk.objects.seen_by(own).with_some_places_of(own, NAMED), pk=pk)
     if risk.beyond:
         words = "It holds also where you may not look, so only who sees all of that may withdraw it."
         return render(request, "403.html", {"message": words}, status=403)

@@ -1,17 +1,94 @@
-"""The admin: history is read-only, schedules and task results come from their own packages."""
+"""The admin: history is read-only, schedules and task results come from their own packages.
 
+Who sees only some hosts sees the rows of these, and of what is about all hosts nothing: frontend.access.Backend.
+"""
+
+from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 from django.contrib import admin, messages
-from django.db.models import Count, Model, QuerySet
-from django.http import HttpRequest
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
+from django.contrib.auth.admin import GroupAdmin, UserAdmin
+from django.contrib.auth.models import Group, User
+from django.db.models import Model, QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
 from django.utils import timezone
 
-from scanner.models import AcceptedRisk, ApiToken, OpenUpdate, Scan, Snapshot
+from scanner.models import AcceptedRisk, ApiToken, Host, HostLimit, OpenUpdate, Scan, Sight, Snapshot, Tag
+
+NAMED = 20  # rows that are named, where there are more
+MOST_TAGS = 100  # that a filter offers
+
+Action = Callable[[Any, HttpRequest, Any], HttpResponse | None]
+
+
+def asked_first(warning: str = "") -> Callable[[Action], Action]:
+    """An action that is done once its question has been answered: which rows it is about, and what will happen."""
+
+    def guard(action: Action) -> Action:
+        @wraps(action)
+        def asked(self: admin.ModelAdmin, request: HttpRequest, rows: QuerySet[Any]) -> HttpResponse | None:
+            if "confirmed" in request.POST:
+                return action(self, request, rows)
+            number = rows.count()
+            context = {
+                **self.admin_site.each_context(request),
+                "title": dict(self.get_action_choices(request))[request.POST["action"]],
+                "opts": self.opts,
+                "media": self.media,
+                "warning": warning,
+                "number": number,
+                "rows": rows[:NAMED],
+                "more": max(0, number - NAMED),
+                "action": request.POST["action"],
+                "across": request.POST.get("select_across", "0"),
+                "checkbox": ACTION_CHECKBOX_NAME,
+                "ticked": request.POST.getlist(ACTION_CHECKBOX_NAME),
+            }
+            return TemplateResponse(request, "scanner/ask_first.html", context)
+
+        return asked
+
+    return guard
+
+
+def own(request: HttpRequest) -> Sight:
+    return HostLimit.objects.sight_of(request.user)
+
+
+class OfSeenHosts(admin.ModelAdmin):
+    """Hosts, or rows about hosts: those that the user sees."""
+
+    def get_queryset(self, request: HttpRequest) -> Any:
+        return super().get_queryset(request).seen_by(own(request))  # type: ignore[attr-defined]
+
+    def view_on_site(self, row: Any) -> str | None:
+        """At once, not by the admin's own way, which is closed to who sees only some hosts."""
+        return row.get_absolute_url() if hasattr(row, "get_absolute_url") else None
+
+
+class TagFilter(admin.SimpleListFilter):
+    """By a tag of the host: hosts themselves may be 10,000, which are found by the search."""
+
+    title = "tag of the host"
+    parameter_name = "tag"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        tags = Tag.objects.seen_by(own(request)).exclude(hosts=None).distinct()
+        return [(name, name) for name in tags.values_list("name", flat=True)[:MOST_TAGS]]
+
+    def queryset(self, request: HttpRequest, rows: QuerySet[Any]) -> QuerySet[Any]:
+        if not self.value():
+            return rows
+        return rows.filter(**{"tags__name" if rows.model is Host else "host__tags__name": self.value()})
 
 
 class ReadOnly(admin.ModelAdmin):
-    """What has happened is not edited."""
+    """What has happened is neither edited nor deleted."""
+
+    show_full_result_count = False  # of a search: history is long
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
@@ -19,11 +96,17 @@ class ReadOnly(admin.ModelAdmin):
     def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         return False
 
+    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False
+
+
+# --- history ----------------------------------------------------------------------------------------
+
 
 @admin.register(Scan)
-class ScanAdmin(ReadOnly):
+class ScanAdmin(OfSeenHosts, ReadOnly):
     list_display = ["id", "host", "state", "trigger", "requested_by", "created_at", "security_updates", "total_updates"]
-    list_filter = ["state", "trigger", "package_manager", "host"]
+    list_filter = ["state", "trigger", "package_manager", TagFilter]
     search_fields = ["host__name", "requested_by", "error"]
     date_hierarchy = "created_at"
     list_select_related = ["host"]
@@ -38,29 +121,37 @@ class SnapshotAdmin(ReadOnly):
 
 
 @admin.register(OpenUpdate)
-class OpenUpdateAdmin(ReadOnly):
-    list_display = ["name", "architecture", "host", "since"]
-    list_filter = ["host"]
+class OpenUpdateAdmin(OfSeenHosts, ReadOnly):
+    list_display = ["name", "architecture", "host", "since", "told_late_at"]
+    list_filter = ["since", TagFilter]
     search_fields = ["name", "host__name"]
     list_select_related = ["host"]
 
 
 @admin.register(AcceptedRisk)
-class AcceptedRiskAdmin(ReadOnly):
+class AcceptedRiskAdmin(OfSeenHosts, ReadOnly):
     """Risks are accepted on a page of their own, which shows what that affects."""
 
     list_display = ["__str__", "where", "until", "accepted_by", "how_it_is"]
     list_filter = ["until", "everywhere"]
     search_fields = ["cve", "package", "reason", "accepted_by", "hosts__name", "tags__name"]
+    fields = readonly_fields = ("cve", "package", "where", "reason", "until", "accepted_by", "accepted_at", "how_it_is")
     actions = ["withdraw"]
 
-    def get_queryset(self, request: HttpRequest) -> QuerySet[AcceptedRisk]:
-        return super().get_queryset(request).annotate(host_count=Count("hosts", distinct=True)).prefetch_related("tags")
+    def get_queryset(self, request: HttpRequest) -> Any:
+        return super().get_queryset(request).with_some_places_of(own(request), NAMED)
+
+    def get_search_fields(self, request: HttpRequest) -> list[str]:
+        """Not by places that the user may not see."""
+        return self.search_fields[: -2 if own(request).limited else None]
 
     @admin.display(description="where")
     def where(self, risk: Any) -> str:
-        hosts = [f"{risk.host_count} host{'s' if risk.host_count > 1 else ''}"] if risk.host_count else []
-        return "everywhere" if risk.everywhere else ", ".join([*hosts, *(f"tag {tag}" for tag in risk.tags.all())])
+        if risk.everywhere:
+            return "everywhere"
+        hosts = [str(host) for host in risk.some_hosts]
+        more = [f"{risk.host_count - NAMED} more"] if risk.host_count > NAMED else []
+        return ", ".join([*hosts, *more, *(f"tag {tag}" for tag in risk.tags.all())])
 
     @admin.display(description="state")
     def how_it_is(self, risk: AcceptedRisk) -> str:
@@ -71,25 +162,92 @@ class AcceptedRiskAdmin(ReadOnly):
     def has_accept_risk_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("scanner.accept_risk")
 
-    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        return False
-
     @admin.action(description="Withdraw: they are open again from now on", permissions=["accept_risk"])
+    @asked_first("A risk that has been withdrawn stays so; it can be accepted anew.")
     def withdraw(self, request: HttpRequest, risks: QuerySet[AcceptedRisk]) -> None:
-        done = sum(risk.holds and risk.withdraw(request.user.get_username()) for risk in risks)
+        mine = [risk for risk in risks if not risk.beyond]  # type: ignore[attr-defined]
+        done = sum(risk.holds and risk.withdraw(request.user.get_username()) for risk in mine)
         messages.success(request, f"{done} accepted risk(s) withdrawn; those that held no more are left alone.")
+        if len(mine) < len(risks):
+            messages.warning(request, "Those that hold also where you may not look are left alone, too.")
+
+
+# --- who may come in, and sees what -----------------------------------------------------------------
 
 
 @admin.register(ApiToken)
 class ApiTokenAdmin(ReadOnly):
     """Tokens are made by `manage.py create_api_token`, which shows the text once; here they are seen and revoked."""
 
-    list_display = ["name", "scope", "beginning", "created_at", "last_used_at", "revoked_at"]
-    list_filter = ["scope", "revoked_at"]
+    list_display = ["name", "scope", "sees", "beginning", "created_at", "last_used_at", "revoked_at"]
+    list_filter = ["scope", "limited", ("revoked_at", admin.EmptyFieldListFilter)]
     search_fields = ["name", "beginning"]
     actions = ["revoke"]
 
+    def get_queryset(self, request: HttpRequest) -> QuerySet[ApiToken]:
+        return super().get_queryset(request).prefetch_related("tags")
+
+    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return request.user.has_perm("scanner.delete_apitoken")
+
+    @admin.display(description="sees")
+    def sees(self, token: ApiToken) -> str:
+        return in_words(token.sight)
+
     @admin.action(description="Revoke the selected tokens", permissions=["delete"])
+    @asked_first("What uses them is refused from then on. That cannot be undone: make a new token instead.")
     def revoke(self, request: HttpRequest, tokens: QuerySet[ApiToken]) -> None:
         revoked = tokens.filter(revoked_at=None).update(revoked_at=timezone.now())
         messages.success(request, f"{revoked} token(s) revoked.")
+
+
+def in_words(sight: Sight) -> str:
+    if not sight.limited:
+        return "all hosts"
+    return f"those tagged {', '.join(sight.names)}" if sight.names else "none: no tag is named"
+
+
+class HostLimitInline(admin.StackedInline):
+    model = HostLimit
+    fields = ["tags"]
+    autocomplete_fields = ["tags"]
+    extra = 0
+    verbose_name_plural = "limit to hosts by tag (without one, all hosts are seen)"
+
+
+admin.site.unregister([User, Group])
+
+
+@admin.register(User)
+class LimitedUserAdmin(UserAdmin):
+    inlines = (HostLimitInline,)
+
+
+@admin.register(Group)
+class LimitedGroupAdmin(GroupAdmin):
+    inlines = (HostLimitInline,)
+
+
+@admin.register(HostLimit)
+class HostLimitAdmin(admin.ModelAdmin):
+    """All of them in one list; they stand on the pages of their user or group, too."""
+
+    list_display = ["whose", "kind", "hosts"]
+    list_select_related = ["user", "group"]
+    search_fields = ["user__username", "group__name", "tags__name"]
+    autocomplete_fields = ["user", "group", "tags"]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[HostLimit]:
+        return super().get_queryset(request).prefetch_related("tags")
+
+    @admin.display(description="of")
+    def whose(self, limit: HostLimit) -> str:
+        return str(limit.user or limit.group)
+
+    @admin.display(description="who")
+    def kind(self, limit: HostLimit) -> str:
+        return "user" if limit.user else "group"
+
+    @admin.display(description="sees the hosts")
+    def hosts(self, limit: HostLimit) -> str:
+        return in_words(Sight({tag.pk: tag.name for tag in limit.tags.all()}))

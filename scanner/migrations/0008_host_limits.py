@@ -22,7 +22,7 @@ class Migration(migrations.Migration):
             options={
                 'verbose_name': 'limit to hosts by tag',
                 'verbose_name_plural': 'limits to hosts by tag',
-                'constraints': [models.CheckConstraint(condition=models.Q(models.Q(('group__isnull', False), ('user', None)), models.Q(('group', None), ('user__isnull', False)), _connector='OR'), name='a_limit_is_of_a_user_or_a_group')],
+                'constraints': [models.CheckConstraint(condition=models.Q(models.Q(('group__isnull', False), ('user', None)), models.Q(('group', None), ('user__isnull', False)), _connector='OR'), name='a_limit_is_of_a_user_or_a_group', violation_error_message='A limit is of a user or of a group: name one of them.')],
             },
         ),
         migrations.AddField(

@@ -39,6 +39,14 @@ class AcceptedRiskQuerySet(models.QuerySet["AcceptedRisk"]):
         hosts, tags = Host.objects.seen_by(sight), Tag.objects.seen_by(sight)
         return self.prefetch_related(models.Prefetch("hosts", hosts), models.Prefetch("tags", tags))
 
+    def with_some_places_of(self, sight: Sight, number: int) -> "AcceptedRiskQuerySet":
+        """The same where a risk may name 10,000 hosts: `some_hosts` are the first of them, `host_count` is how many."""
+        hosts, tags = Host.objects.seen_by(sight), Tag.objects.seen_by(sight)
+        counted = Q(hosts__in=hosts.order_by().values("pk")) if sight.limited else None
+        first = models.Prefetch("hosts", hosts.order_by("name")[:number], to_attr="some_hosts")
+        rows = self.annotate(host_count=models.Count("hosts", filter=counted, distinct=True))
+        return rows.prefetch_related(first, models.Prefetch("tags", tags))
+
     def about(self, host: Host) -> list["AcceptedRisk"]:
         """Those that hold for a host now."""
         everywhere = models.Q(everywhere=True)

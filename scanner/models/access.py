@@ -92,6 +92,7 @@ class HostLimit(models.Model):
             models.CheckConstraint(
                 condition=Q(user=None, group__isnull=False) | Q(user__isnull=False, group=None),
                 name="a_limit_is_of_a_user_or_a_group",
+                violation_error_message="A limit is of a user or of a group: name one of them.",
             ),
         ]
 

@@ -1,0 +1,310 @@
+"""Every address of the project, asked by who sees only one of two hosts: of the other one nothing is said or done."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import Permission
+from django.test import Client
+from django.urls import URLResolver, get_resolver
+from django.utils import timezone
+
+from scanner.models import AcceptedRisk, ApiToken, Delivery, Event, Feed, Host, HostLimit, Scan, Tag
+from tests.make import make_host, make_report, make_scan, make_update, make_user, make_webhook
+
+pytestmark = pytest.mark.django_db
+
+HIDDEN = {
+    "host": "zebra-host",
+    "tag": "zebra-tag",
+    "package": "zebra-package",
+    "cve": "CVE-2099-6666",
+    "reason": "zebra-reason",
+    "release": "zebra:1",
+}
+"""What may be read nowhere. An address that takes one of them in says at most that there is no such thing."""
+MISSING = """
+There is a new address, {route!r}, and nobody has said how it is asked. Add it to ADDRESSES (or its model to MODELS) in
+tests/frontend/test_every_address.py: the kinds of its arguments, queries that would show what is hidden, and what one
+would send to change it. The hosts that it is about are those of frontend.access.visible_hosts(request)."""
+
+
+@dataclass(frozen=True)
+class Address:
+    args: str = ""  # the kind of each argument
+    asks: tuple[str, ...] = ()  # queries about what is hidden; each kind is to be named in braces
+    sends: tuple[dict[str, str], ...] = ()  # what would change it
+    leaves_out: tuple[str, ...] = field(default=())  # what it may say of what is hidden
+
+
+PLAIN, SCAN, LIST, WEBHOOK = Address(), Address("scan"), Address(asks=("q=zebr",)), Address("webhook")
+DIFF = Address(asks=("from={scan}", "host={host}", "host=web-1&with={host}", "to={scan}"))
+TICKED = {"host": "{host_pk}", "confirmed": "1"}
+RISK = {"cve": "{cve}", "where": "hosts", "hosts": "{host}", "reason": "x", "until": f"{timezone.localdate()}"}
+ADDRESSES = {
+    "": PLAIN,
+    "healthz": PLAIN,
+    "metrics": PLAIN,
+    "sign-in/": PLAIN,
+    "sign-in/<str:text>/": Address("nothing"),
+    "sign-out/": PLAIN,
+    "theme/": PLAIN,
+    "security/": Address(
+        asks=("q=zebr", "tag={tag}", "archived=1", "distribution={release}", "select=all&size=1000", "tick={host_pk}")
+    ),
+    "security/hosts/act/": Address(
+        sends=(
+            *(TICKED | {"do": do, "tag": "own"} for do in ("run", "add-tag", "remove-tag", "archive", "bring-back")),
+            {"do": "archive", "select": "all", "query": "q=zebr", "confirmed": "1"},
+            {"do": "archive", "select": "all", "query": "q=zebr"},
+        )
+    ),
+    "security/package-scanner/": Address(asks=("host={host}",)),
+    "security/package-scanner/tags/": Address(sends=({"host": "{host}", "tags": "prod"},)),
+    "security/package-scanner/run/": Address(sends=({"host": "{host}"},)),
+    "security/package-scanner/scan/<int:pk>/": SCAN,
+    "security/package-scanner/scan/<int:pk>/cancel/": SCAN,
+    "security/package-scanner/scan/<int:pk>/export/<str:name>/": Address("scan csv"),
+    "security/package-scanner/diff/": DIFF,
+    "security/package-scanner/diff/export/<str:name>/": replace(DIFF, args="csv"),
+    "security/feeds/": PLAIN,
+    "security/feeds/refresh/": Address(sends=({"feed": ""},)),
+    "security/risks/": Address(asks=("q=zebr", "show=withdrawn", "risk={risk}")),
+    "security/risks/new/": Address(
+        asks=("renew={risk}", "host={host}&cve=CVE-2026-1001", "package={package}"),
+        sends=(RISK, RISK | {"where": "everywhere"}, RISK | {"where": "tags", "tags": "{tag}"}),
+    ),
+    "security/risks/<int:pk>/withdraw/": Address("risk"),
+    "security/package-scanner/cve/<str:name>/": Address("cve"),
+    "security/package-scanner/package/<str:name>/": Address("package"),
+    "security/webhooks/": PLAIN,
+    "security/webhooks/new/": PLAIN,
+    "security/webhooks/filter/": PLAIN,
+    "security/webhooks/test/": PLAIN,
+    **{
+        f"security/webhooks/<int:pk>/{what}": WEBHOOK
+        for what in ("", "edit/", "delete/", "switch/", "rotate/", "test/")
+    },
+    "security/webhooks/deliveries/": PLAIN,
+    "security/webhooks/deliveries/<int:pk>/": Address("delivery"),
+    "security/webhooks/deliveries/<int:pk>/redeliver/": Address("delivery"),
+    "security/webhooks/events/<str:pk>/": Address("event"),
+    "security/webhooks/events/<str:pk>/replay/": Address("event"),
+    "api/v1/docs": PLAIN,
+    "api/v1/openapi.json": PLAIN,
+    "api/v1/hosts": Address(asks=("name=zebr", "tag={tag}", "archived=true", "distribution={release}")),
+    **{f"api/v1/hosts/<name>{what}": Address("host") for what in ("", "/updates", "/packages", "/vulnerabilities")},
+    "api/v1/scans": Address(asks=("host={host}",), sends=({"host": "{host}"},)),
+    **{
+        f"api/v1/scans/<pk>{what}": SCAN for what in ("", "/cancel", "/updates", "/packages", "/vulnerabilities")
+    },
+    "api/v1/vulnerabilities/<cve>": Address("cve"),
+    "api/v1/feeds": PLAIN,
+    "api/v1/risks": Address(asks=("q=zebr", "show=all")),
+    "api/v1/diff": Address(asks=("from={scan}", "to={scan}")),
+    "api/v1/webhooks": PLAIN,
+    **{f"api/v1/webhooks/<pk>{what}": WEBHOOK for what in ("", "/test", "/rotate-secret", "/deliveries")},
+    "api/v1/deliveries/<pk>": Address("delivery"),
+    "api/v1/deliveries/<pk>/redeliver": Address("delivery"),
+    "api/v1/events/<pk>": Address("event"),
+    "api/v1/events/<pk>/replay": Address("event"),
+    "api/v1/": PLAIN,
+    "^api/v1/": PLAIN,
+    "api/security/package-scanner/widget/": Address(asks=("host={host}",)),
+    "api/security/package-scanner/state/": Address(asks=("host={host}",)),
+    "api/security/package-scanner/scan/<int:pk>/": SCAN,
+    "api/security/package-scanner/diff/": DIFF,
+    "admin/": PLAIN,
+    "admin/login/": PLAIN,
+    "admin/logout/": PLAIN,
+    "admin/password_change/": PLAIN,
+    "admin/password_change/done/": PLAIN,
+    "admin/autocomplete/": Address(
+        asks=tuple(
+            f"app_label=scanner&model_name={model}&field_name=tags&term=zebr" for model in ("host", "hostlimit")
+        )
+    ),
+    "admin/jsi18n/": PLAIN,
+    "admin/r/<path:content_type_id>/<path:object_id>/": Address("host_type host_pk"),
+    "admin/auth/user/<id>/password/": Address("user_pk"),
+    "admin/^(?P<app_label>django_celery_beat|django_celery_results|scanner|auth)/$": PLAIN,
+    "admin/(?P<url>.*)$": PLAIN,
+}
+MODELS = {  # what of a model who is limited may see; "" is nothing of it
+    "scanner/host": "host_pk",
+    "scanner/scan": "scan",
+    "scanner/openupdate": "open_update",
+    "scanner/acceptedrisk": "risk",
+    "scanner/tag": "tag_pk",
+    "scanner/feed": "feed",
+    **dict.fromkeys(("scanner/snapshot", "scanner/apitoken", "scanner/hostlimit", "auth/user", "auth/group"), ""),
+    **dict.fromkeys(("scanner/webhook", "scanner/delivery", "scanner/event"), ""),
+    **dict.fromkeys((f"django_celery_results/{name}" for name in ("taskresult", "groupresult")), ""),
+    **dict.fromkeys(
+        (f"django_celery_beat/{name}schedule" for name in ("clocked", "crontab", "solar", "interval")), ""
+    ),
+    "django_celery_beat/periodictask": "",
+}
+OF_MODEL = re.compile(r"admin/(\w+/\w+)/(add/|<path:object_id>/(?:history/|delete/|change/|)|)")
+
+
+def routes(resolver: Any, before: str = "") -> Iterator[str]:
+    for pattern in resolver.url_patterns:
+        route = before + str(pattern.pattern)
+        yield from routes(pattern, route) if isinstance(pattern, URLResolver) else [route]
+
+
+def address_of(route: str) -> Address:
+    if route in ADDRESSES:
+        return ADDRESSES[route]
+    of_model = OF_MODEL.fullmatch(route)
+    assert of_model and of_model[1] in MODELS, MISSING.format(route=route)
+    kind = MODELS[of_model[1]] or "nothing"
+    if of_model[2] == "":
+        return Address(asks=("q=zebr", "tag={tag}"), sends=admin_sends(kind))
+    return Address(kind) if "<" in of_model[2] else PLAIN
+
+
+def admin_sends(kind: str) -> tuple[dict[str, str], ...]:
+    actions = ("run_scan", "archive", "withdraw", "revoke", "disable", "redeliver", "delete_selected")
+    sent = {"_selected_action": f"{{{kind}}}", "confirmed": "yes", "post": "yes"}
+    return tuple(sent | {"action": action} for action in actions)
+
+
+def path_of(route: str, values: dict[str, Any], args: str) -> str:
+    path = route.replace("^", "").partition("(?P")[0]
+    for kind in args.split():
+        path = re.sub(r"<[^>]+>", str(values.get(kind, kind)), path, count=1)
+    return f"/{path}"
+
+
+@pytest.fixture
+def values() -> tuple[dict[str, Any], dict[str, Any]]:
+    """By kind: what belongs to the host that is seen, and to the one that is not."""
+    seen, hidden = make_host("web-1"), make_host(HIDDEN["host"])
+    seen.set_tags(["prod", "own"])
+    hidden.set_tags([HIDDEN["tag"]])
+    make_scan(seen, report=make_report(make_update(cves=("CVE-2026-1001",))))
+    secret = make_report(make_update(HIDDEN["package"], cves=(HIDDEN["cve"],)))
+    make_scan(hidden, report=replace(secret, distribution=HIDDEN["release"]))
+    make_scan(hidden, state=Scan.State.RUNNING)
+    make_host("zebra-host-archived").set_tags([HIDDEN["tag"]])
+    Host.objects.filter(name="zebra-host-archived").archive()
+    until, webhook = timezone.localdate(), make_webhook()
+    both, secret_risk = (
+        AcceptedRisk.objects.create(cve=cve, reason=reason, until=until, accepted_by="boss")
+        for cve, reason in (("CVE-2026-1001", "fine"), (HIDDEN["cve"], HIDDEN["reason"]))
+    )
+    both.hosts.add(seen, hidden)
+    both.tags.add(*hidden.tags.all())
+    secret_risk.hosts.add(hidden)
+    feed = Feed.objects.create(name="debian")
+
+    def of(host: Host, risk: AcceptedRisk) -> dict[str, Any]:
+        event = Event.objects.filter(host=host)[0]
+        delivery = Delivery.objects.create(event=event, webhook=webhook, state=Delivery.State.SUCCEEDED)
+        found = {"scan": host.scans.with_counts()[0].pk, "host": host.name, "host_pk": host.pk, "risk": risk.pk}
+        found |= {"webhook": webhook.pk, "event": event.pk, "delivery": delivery.pk, "feed": feed.pk, "nothing": 1}
+        return found | {"open_update": host.open_updates.get().pk, "tag_pk": host.tags.all()[0].pk, "user_pk": 1}
+
+    types = {"host_type": Host._meta.label_lower and content_type(Host)}
+    return (
+        of(seen, both) | types | {"cve": "CVE-2026-1001", "package": "openssl"},
+        of(hidden, secret_risk) | types | HIDDEN,
+    )
+
+
+def content_type(model: Any) -> int:
+    from django.contrib.contenttypes.models import ContentType
+
+    return ContentType.objects.get_for_model(model).pk
+
+
+def limited_user() -> Client:
+    """Who may do everything, but see only what is tagged prod."""
+    user = make_user("limited")
+    user.user_permissions.set(Permission.objects.all())
+    HostLimit.objects.create(user=user).tags.set(Tag.objects.filter(name="prod"))
+    client = Client(headers={"Prefer": "respond-async"})
+    client.force_login(user)
+    return client
+
+
+def limited_token() -> Client:
+    text = ApiToken.objects.issue("limited", "scan", ["prod"])
+    return Client(headers={"Authorization": f"Bearer {text}", "Prefer": "respond-async"})
+
+
+def all_of(answer: Any) -> str:
+    content = b"".join(answer.streaming_content) if answer.streaming else answer.content
+    return f"{answer.headers}\n{content.decode(errors='replace')}"
+
+
+def told(answer: Any) -> set[str]:
+    text = all_of(answer)
+    return {marker for marker in HIDDEN.values() if marker in text}
+
+
+def state_of(host: str) -> Any:
+    """All that somebody could have changed."""
+    found = Host.objects.get(name=host)
+    scans = list(found.scans.values_list("state", "cancel_requested_at"))
+    risks = list(AcceptedRisk.objects.values_list("cve", "withdrawn_at"))
+    return scans, found.tag_names, found.archived_at, risks, Delivery.objects.count(), HostLimit.objects.count()
+
+
+@pytest.mark.parametrize("door", [limited_user, limited_token])
+def test_of_a_hidden_host_nothing_is_said_or_done_at_any_address(door: Any, values: Any) -> None:
+    seen, hidden = values
+    before, client = state_of(HIDDEN["host"]), door()
+    for route in routes(get_resolver()):
+        if door is limited_token and route.startswith("admin/"):
+            continue  # there a token opens nothing
+        address = address_of(route)
+        answer = client.get(path_of(route, seen, address.args))
+        assert answer.status_code < 500 and not told(answer), route
+        path = path_of(route, hidden, address.args)
+        if set(address.args.split()) & {"host", "host_pk", "scan", "risk", "cve", "package", "open_update"}:
+            for method in ("get", "post", "put", "patch", "delete"):
+                answer = getattr(client, method)(path)
+                assert answer.status_code in (302, 403, 404, 405), (method, path)
+                assert all(f"{value}" in path for value in told(answer)), (method, path, told(answer))
+        for query in address.asks:
+            asked = query.format(**hidden)
+            answer = client.get(f"{path}?{asked}")
+            assert answer.status_code < 500, asked
+            echoed = told(answer) - {value for value in HIDDEN.values() if value in asked}
+            assert not echoed, (path, asked, echoed)
+            if answer.status_code == 200:  # what was asked for may be said again, but nothing of it is known
+                assert all_of(answer).count("zebra-") <= 2 * asked.count("zebra-"), (path, asked)
+        for fields in address.sends:
+            sent = {name: value.format(**hidden) for name, value in fields.items()}
+            kind = "application/json" if route.startswith("api/") else None
+            answer = client.post(path, sent, **({"content_type": kind} if kind else {}))
+            assert answer.status_code in (200, 302, 403, 404, 422), (path, sent)
+            assert all(value in sent.values() for value in told(answer)), (path, sent)
+    assert state_of(HIDDEN["host"]) == before
+
+
+def test_who_sees_everything_is_told_all_of_it(values: Any) -> None:
+    """Else the walk above would prove nothing."""
+    seen, _ = values
+    client = Client()
+    boss = make_user("boss")
+    boss.is_superuser = True
+    boss.save()
+    client.force_login(boss)
+    where: dict[str, set[str]] = {marker: set() for marker in HIDDEN.values()}
+    for route in ("security/", "security/feeds/", "security/risks/", "api/v1/hosts", "api/v1/risks", "metrics"):
+        for marker in told(client.get(path_of(route, seen, ""))):
+            where[marker].add(route)
+    assert where[HIDDEN["host"]] == {"security/", "security/feeds/", "security/risks/", "api/v1/hosts", "api/v1/risks",
+                                     "metrics"}
+    assert where[HIDDEN["release"]] and where[HIDDEN["reason"]] and where[HIDDEN["cve"]] and where[HIDDEN["tag"]]
+
+
+def test_an_address_that_nobody_has_listed_fails_with_what_to_do() -> None:
+    with pytest.raises(AssertionError, match="ADDRESSES"):
+        address_of("security/new-page/")
