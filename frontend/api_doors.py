@@ -15,7 +15,8 @@ class Token:
     openapi_security_schema = {
         "type": "http",
         "scheme": "bearer",
-        "description": "`manage.py create_api_token NAME --scope read|scan|admin`; a scope includes those before it.",
+        "description": "`manage.py create_api_token NAME --scope read|scan|admin`; a scope includes those before it."
+        " One that was made with `--tag TAG` is answered about the hosts with that tag, as if there were no others.",
     }
 
     def __init__(self, scope: str) -> None:
