@@ -24,13 +24,24 @@ from tasks import scans as tasks
 from tasks.webhooks import send_again
 
 
+class UseFilter(admin.SimpleListFilter):
+    title = "use"
+    parameter_name = "use"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("yes", "In use"), ("archived", "Archived")]
+
+    def queryset(self, request: HttpRequest, hosts: QuerySet[Host]) -> QuerySet[Host]:
+        wanted = {"yes": hosts.filter(archived_at=None), "archived": hosts.exclude(archived_at=None)}
+        return wanted.get(self.value() or "", hosts)
+
+
 @admin.register(Host)
 class HostAdmin(OfSeenHosts):
     """A host that has been scanned is not deleted, since its history would go with it: it is archived."""
 
-    list_display = ["name", "tagged", "scheduled", "last_result", "archived_at", "created_at"]
-    list_filter = ["scheduled", ("archived_at", admin.EmptyFieldListFilter), TagFilter]
-    list_select_related = ["current"]
+    list_display = ["name", "tagged", "scheduled", "last_result", "archived_at"]
+    list_filter = [UseFilter, "scheduled", TagFilter]
     search_fields = ["name", "tags__name"]
     autocomplete_fields = ["tags"]
     actions = ["run_scan", "archive", "bring_back"]
@@ -42,9 +53,9 @@ class HostAdmin(OfSeenHosts):
         """Who sees only some hosts changes tags on the pages, which know those that decide what is seen."""
         return ["name", "tags"] if sight(request).limited else []
 
-    @admin.display(description="last result", ordering="current__finished_at")
+    @admin.display(description="last result", ordering="current_finished_at")
     def last_result(self, host: Host) -> datetime | None:
-        return host.current.date if host.current else None
+        return host.current_finished_at
 
     @admin.display(description="tags")
     def tagged(self, host: Host) -> str:
@@ -79,6 +90,7 @@ class HostAdmin(OfSeenHosts):
 @admin.register(Tag)
 class TagAdmin(OfSeenHosts):
     list_display = ["name", "hosts_with_it", "decides"]
+    ordering = ["name"]  # which counting would lose
     search_fields = ["name"]
 
     def get_queryset(self, request: HttpRequest) -> Any:

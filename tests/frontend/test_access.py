@@ -78,7 +78,10 @@ def test_the_admin_shows_what_there_is_and_its_action_runs_a_scan(client: Client
         assert client.get(f"/admin/{section}/").status_code == 200, section
     assert client.get(f"/admin/scanner/scan/?q={make_host().name}").status_code == 200
     host = make_host("db-1")
-    answer = client.post("/admin/scanner/host/", {"action": "run_scan", "_selected_action": host.pk}, follow=True)
+    act = {"action": "run_scan", "_selected_action": host.pk}
+    asked = client.post("/admin/scanner/host/", act).content.decode()
+    assert "1 host selected" in asked and "db-1" in asked and not host.scans.exists()
+    answer = client.post("/admin/scanner/host/", act | {"confirmed": "yes"}, follow=True)
     assert answer.status_code == 200
     assert host.scans.get().trigger == "admin"
 

@@ -289,6 +289,8 @@ def test_the_admin_lists_feeds_and_refreshes_them_for_who_may(client: Client, qu
     for text in ("2 h ago", "63.0\xa0MB", "reading"):
         assert text in listed
     chosen = {"action": "refresh_now", "_selected_action": list(Feed.objects.values_list("pk", flat=True))}
+    assert "2 feeds selected" in client.post("/admin/scanner/feed/", chosen).content.decode() and queued == []
+    chosen["confirmed"] = "yes"
     assert "being read anew" in client.post("/admin/scanner/feed/", chosen, follow=True).content.decode()
     assert queued == [["debian"]]
     assert client.get(f"/admin/scanner/feed/{feed.pk}/change/").status_code == 200

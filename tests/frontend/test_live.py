@@ -10,10 +10,12 @@ from asgiref.testing import ApplicationCommunicator
 from django.contrib.auth.models import AnonymousUser, User
 from django.test import Client
 
+from frontend import live
 from frontend.live import LiveScans
 from project.asgi import application
 from scanner import scanning
-from scanner.announcing import announce
+from scanner.announcing import announce, announce_feed
+from scanner.models import HostLimit, Tag
 from tests.make import make_host, make_report, make_scan, make_update, make_user
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -115,6 +117,55 @@ def test_every_change_reaches_every_socket() -> None:
         await other.disconnect()
 
     conversation(make_user(), talk)
+
+
+def make_limited() -> User:
+    """Who sees what is tagged prod."""
+    user = make_user("limited")
+    make_host("web-1").set_tags(["prod"])
+    HostLimit.objects.create(user=user).tags.set(Tag.objects.filter(name="prod"))
+    return user
+
+
+def test_who_sees_only_some_hosts_hears_of_no_other() -> None:
+    user, hidden, seen = make_limited(), make_scan(make_host("db-1"), state="running"), make_scan(state="running")
+
+    async def talk(socket: Socket) -> None:
+        assert [each["host"] for each in (await socket.receive_json_from())["scans"]] == ["web-1"]
+        for scan in (hidden, seen):
+            await sync_to_async(announce)(scan)
+        assert (await socket.receive_json_from())["scan"]["host"] == "web-1"
+
+    conversation(user, talk)
+
+
+def test_what_somebody_may_see_is_looked_up_anew(monkeypatch: Any) -> None:
+    user, scan = make_limited(), make_scan(state="running")
+    monkeypatch.setattr(live, "LOOK", 0.0)
+    monkeypatch.setattr(live, "BEAT", 0.05)
+
+    async def heard_until_feed(socket: Socket) -> list[str]:
+        heard: list[str] = []
+        while "feed" not in heard:
+            heard.append((await socket.receive_json_from())["type"])
+        return heard
+
+    async def talk(socket: Socket) -> None:
+        assert (await socket.receive_json_from())["type"] == "snapshot"
+        await sync_to_async(HostLimit.tags.through.objects.all().delete)()
+        for number in range(500):  # until a beat has made it look
+            await sync_to_async(announce)(scan)
+            await sync_to_async(announce_feed)("debian", f"step {number}", 1, 2)
+            if "scan" not in await heard_until_feed(socket):
+                break
+        else:
+            pytest.fail("It goes on hearing of a host that is hidden now.")
+        await sync_to_async(lambda: User.objects.update(is_staff=False))()
+        while (answer := await socket.receive_output(5))["type"] == "websocket.send":
+            pass
+        assert answer["code"] == 4401
+
+    conversation(user, talk)
 
 
 def test_an_idle_socket_stays_open_and_gets_beats() -> None:

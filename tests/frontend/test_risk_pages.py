@@ -382,9 +382,9 @@ def test_the_admin_lists_risks_and_withdraws_them_for_who_may(client: Client) ->
     admin.save()
     client.force_login(admin)
     listed = text_of(client, "/admin/scanner/acceptedrisk/?q=web")
-    assert CVE in listed and "1 host" in listed
+    assert CVE in listed and "web-1" in listed
     assert client.get(f"/admin/scanner/acceptedrisk/{risk.pk}/change/").status_code == 200
-    chosen = {"action": "withdraw", "_selected_action": [risk.pk, over.pk]}
+    chosen = {"action": "withdraw", "_selected_action": [risk.pk, over.pk], "confirmed": "yes"}
     assert (
         "1 accepted risk(s) withdrawn"
         in client.post("/admin/scanner/acceptedrisk/", chosen, follow=True).content.decode()

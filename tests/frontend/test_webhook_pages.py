@@ -268,15 +268,14 @@ def test_the_admin_shows_webhooks_and_redelivers(client: Client, receiver: Recei
         answer = client.get(f"/admin/scanner/{page}/")
         assert answer.status_code == 200, page
         assert webhook.secret not in answer.content.decode()
-    act = {"_selected_action": [delivery.pk], "action": "redeliver"}
+    act = {"_selected_action": [delivery.pk], "action": "redeliver", "confirmed": "yes"}
     client.post("/admin/scanner/delivery/", act)
     assert webhook.deliveries.filter(trigger="manual").count() == 1
     for action, state in (("disable", "paused"), ("resume", "active")):
-        client.post("/admin/scanner/webhook/", {"_selected_action": [webhook.pk], "action": action})
+        client.post("/admin/scanner/webhook/", {"_selected_action": [webhook.pk], "action": action, "confirmed": "yes"})
         webhook.refresh_from_db()
         assert webhook.state == state
-    page = client.post(
-        "/admin/scanner/webhook/", {"_selected_action": [webhook.pk], "action": "rotate"}, follow=True
-    ).content.decode()
+    act = {"_selected_action": [webhook.pk], "action": "rotate", "confirmed": "yes"}
+    page = client.post("/admin/scanner/webhook/", act, follow=True).content.decode()
     webhook.refresh_from_db()
     assert webhook.secret.rstrip("=") in page
