@@ -152,6 +152,8 @@ class HostOut(Schema):
     package_manager: str | None
     distribution: str | None = Field(examples=["debian:12"])
     security_updates: int | None
+    late_security_updates: int | None = Field(description="Those that have waited for longer than the target.")
+    oldest_security_update: str | None = Field(description="Since when the oldest waits; null: none does, or unknown.")
     total_updates: int | None
     total_packages: int | None
     reboot_required: bool | None

@@ -21,7 +21,9 @@ from frontend.paging import LAST_ID, LIMIT, MOST, Id, Name, Text, Wanted, nothin
 from scanner import risk
 from scanner.announcing import announce
 from scanner.document import PACKAGE_FIELDS, document, shape, summary, update_shape, utc
-from scanner.models import ApiToken, Host, Scan
+from scanner.models import ApiToken, Host, OpenUpdate, Scan
+from scanner.models.scan import Waiting
+from scanner.vulnerabilities import exposure
 from scanner.vulnerabilities.exposure import fixes
 from scanner.vulnerabilities.findings import what_is_missing
 from scanner.vulnerabilities.places import STATUSES, Found, findings_of, found, installed_in, locate
@@ -165,12 +167,17 @@ def list_host_vulnerabilities(request: HttpRequest, name: Name, wanted: Annotate
 
 
 def host_rows(hosts: Sequence[Host]) -> list[shapes.Shown]:
-    pks = [host.pk for host in hosts]
+    return rows_of_hosts([host.pk for host in hosts])
+
+
+def rows_of_hosts(pks: Sequence[int]) -> list[shapes.Shown]:
+    """In this order; hosts that are gone meanwhile are left out."""
     whole = Host.objects.select_related("current__snapshot__package_set").prefetch_related("tags").in_bulk(pks)
     last = last_scans(pks)
     active = {scan.host_id: scan for scan in Scan.objects.active().filter(host__in=pks)}
     now = timezone.now()
-    return [host_row(whole[pk], last.get(pk), active.get(pk), now) for pk in pks if pk in whole]
+    waiting = OpenUpdate.objects.filter(host__in=pks).of_each_host(now - exposure.target())
+    return [host_row(whole[pk], last.get(pk), active.get(pk), waiting.get(pk), now) for pk in pks if pk in whole]
 
 
 def last_scans(pks: Sequence[int]) -> dict[int, Scan]:
@@ -180,8 +187,11 @@ def last_scans(pks: Sequence[int]) -> dict[int, Scan]:
     return {scan.host_id: scan for scan in Scan.objects.filter(pk__in=last)}
 
 
-def host_row(host: Host, last: Scan | None, active: Scan | None, now: datetime) -> shapes.Shown:
+def host_row(
+    host: Host, last: Scan | None, active: Scan | None, waiting: Waiting | None, now: datetime
+) -> shapes.Shown:
     scan = host.current
+    told = scan is not None and scan.security_updates is not None
     level = scan.level_at(now) if scan else risk.UNKNOWN
     return {
         "name": host.name,
@@ -195,6 +205,8 @@ def host_row(host: Host, last: Scan | None, active: Scan | None, now: datetime) 
         "package_manager": (scan and scan.package_manager) or None,
         "distribution": (scan and scan.distribution) or None,
         "security_updates": scan.security_updates if scan else None,
+        "late_security_updates": (waiting.late if waiting else 0) if told else None,
+        "oldest_security_update": utc(waiting.oldest) if waiting and told else None,
         "total_updates": scan.total_updates if scan else None,
         "total_packages": scan.total_packages if scan else None,
         "reboot_required": scan.reboot_required if scan else None,

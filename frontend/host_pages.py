@@ -3,14 +3,14 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from django.conf import settings
 from django.contrib import messages
 from django.core.exceptions import ValidationError
 from django.core.paginator import Page, Paginator
-from django.db.models import BigIntegerField, Count, Exists, ExpressionWrapper, F, Min, OuterRef, Q, Subquery
+from django.db.models import BigIntegerField, Count, Exists, ExpressionWrapper, F, OuterRef, Q, Subquery
 from django.db.models.functions import Coalesce, Lower
 from django.http import HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import redirect, render
@@ -24,6 +24,7 @@ from frontend.templatetags.words import known, level_badge
 from scanner import risk
 from scanner.models import Host, OpenUpdate, Scan, Tag
 from scanner.models.host import HostQuerySet, by_level
+from scanner.vulnerabilities import exposure
 from tasks import scans as tasks
 
 SIZES = (100, 50, 250, 1000)  # rows a page; the first is the default
@@ -125,7 +126,8 @@ class Wishes:
         if self.exploited:
             hosts = hosts.filter(current_snapshot__package_set__tally__exploited__gt=0)
         if self.late:
-            hosts = hosts.filter(Exists(OpenUpdate.objects.order_by().filter(host=OuterRef("pk"), **overdue(now))))
+            late = OpenUpdate.objects.order_by().filter(since__lt=now - exposure.target())
+            hosts = hosts.filter(Exists(late.filter(host=OuterRef("pk"))))
         return hosts
 
     def hosts(self, seen: HostQuerySet, now: datetime) -> Any:
@@ -142,11 +144,6 @@ def worst(now: datetime) -> Any:
     ranks = {name: number * STEP for number, name in enumerate(LEVELS)}
     updates = Coalesce(F("current_security_updates"), 0)
     return ExpressionWrapper(by_level(now, ranks) - updates, output_field=BigIntegerField())
-
-
-def overdue(now: datetime) -> dict[str, datetime]:
-    """Since when an open update is late."""
-    return {"since__lt": now - timedelta(hours=settings.SECURITY_TARGET_HOURS)}
 
 
 # --- the list ---------------------------------------------------------------------------------------
@@ -232,9 +229,7 @@ def rows_of(page: Page, now: datetime) -> list[dict[str, Any]]:
     ended = Scan.objects.ended().filter(host=OuterRef("pk")).values("pk")[:1]
     newest = list(chosen.order_by().values_list(Subquery(ended), flat=True))
     last = {scan.host_id: scan for scan in Scan.objects.filter(pk__in=newest).only("host", "state")}
-    late = Count("pk", filter=Q(**overdue(now)))
-    waiting = OpenUpdate.objects.filter(host__in=wanted).order_by().values("host").annotate(Min("since"), late=late)
-    oldest = {row["host"]: row for row in waiting}
+    waiting = OpenUpdate.objects.filter(host__in=wanted).of_each_host(now - exposure.target())
     return [
         {
             "host": host,
@@ -242,8 +237,7 @@ def rows_of(page: Page, now: datetime) -> list[dict[str, Any]]:
             "good": host.current,
             "last": last.get(host.pk),
             "active": active.get(host.pk),
-            "oldest": oldest[host.pk]["since__min"] if host.pk in oldest else None,
-            "late": oldest[host.pk]["late"] if host.pk in oldest else 0,
+            "waiting": waiting.get(host.pk),
         }
         for host in (found[pk] for pk in wanted if pk in found)
     ]

@@ -61,6 +61,7 @@ class Csv(Export):
     extension = "csv"
     parts = ("updates", "security", "others", "packages", "vulnerabilities")
     takes_diffs = True
+    takes_lists = True
 
     def scan(self, content: Content, part: str = "") -> Iterator[bytes]:
         scan = [content.scan[name] for name in OF_SCAN]
@@ -73,6 +74,10 @@ class Csv(Export):
         sides = [found[side][name] for side, name in of_sides]
         names = [f"{side}_{heading(name)}" for side, name in of_sides]
         return in_pieces(lines([*DIFF, *names], ([*row, *sides] for row in changes(found))))
+
+    def listed(self, head: Row, name: str, columns: Sequence[str], rows: Iterable[Row]) -> Iterator[bytes]:
+        """The head is the last columns of every row."""
+        return in_pieces(lines([*columns, *head], ([*(row[key] for key in columns), *head.values()] for row in rows)))
 
 
 def heading(name: str) -> str:
@@ -136,7 +141,8 @@ def cell(value: Any) -> str:
     elif isinstance(value, bool):
         text = "true" if value else "false"
     elif isinstance(value, (list, tuple)):
-        text = " ".join(map(str, value))
+        texts = [str(each) for each in value]
+        text = ("; " if any(" " in each for each in texts) else " ").join(texts)
     elif isinstance(value, datetime):
         text = f"{value.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
     else:

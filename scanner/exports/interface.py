@@ -124,6 +124,7 @@ class Export(ABC):
     parts: ClassVar[Sequence[str]] = ()
     """What it gives of a scan, one at a time; the first is the default. None: a file is about the whole scan."""
     takes_diffs: ClassVar[bool] = False
+    takes_lists: ClassVar[bool] = False
 
     @abstractmethod
     def scan(self, content: Content, part: str = "") -> Iterator[bytes]:
@@ -132,6 +133,10 @@ class Export(ABC):
     def diff(self, found: Row) -> Iterator[bytes]:
         """A diff as its JSON document; of those formats that take them."""
         raise NotImplementedError(f"There is no diff as {self.label}.")
+
+    def listed(self, head: Row, name: str, columns: Sequence[str], rows: Iterable[Row]) -> Iterator[bytes]:
+        """A list called so, all rows of which have these columns; `head` says what it is about."""
+        raise NotImplementedError(f"There is no list as {self.label}.")
 
 
 def in_pieces(texts: Iterable[str]) -> Iterator[bytes]:

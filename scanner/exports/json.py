@@ -1,7 +1,7 @@
 """JSON: the very document of the API, one row of its lists a line."""
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from scanner.exports.interface import Content, Export, Row, in_pieces
@@ -14,6 +14,7 @@ class Json(Export):
     content_type = "application/json"
     extension = "json"
     takes_diffs = True
+    takes_lists = True
 
     def scan(self, content: Content, part: str = "") -> Iterator[bytes]:
         packages = ({name: getattr(row, name) for name in content.package_fields} for row in content.packages())
@@ -22,6 +23,9 @@ class Json(Export):
     def diff(self, found: Row) -> Iterator[bytes]:
         lists = {name: found[name] for name in ("updates", "packages")}
         return in_pieces(document({name: found[name] for name in found if name not in lists}, **lists))
+
+    def listed(self, head: Row, name: str, columns: Sequence[str], rows: Iterable[Row]) -> Iterator[bytes]:
+        return in_pieces(document(head, **{name: rows}))
 
 
 encode = json.JSONEncoder(ensure_ascii=False).encode

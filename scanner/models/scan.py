@@ -4,11 +4,11 @@ import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from django.conf import settings
 from django.db import IntegrityError, models, transaction
-from django.db.models import F, OuterRef, Q, Subquery
+from django.db.models import Count, F, Min, OuterRef, Q, Subquery
 from django.urls import reverse
 from django.utils import timezone
 
@@ -256,6 +256,13 @@ class Changes:
     resolved: Sequence["OpenUpdate"] = ()
 
 
+class Waiting(NamedTuple):
+    """The open updates of a host: since when the oldest waits, and how many have waited for too long."""
+
+    oldest: datetime
+    late: int
+
+
 class OpenUpdateQuerySet(models.QuerySet["OpenUpdate"]):
     def seen_by(self, sight: "Sight") -> "OpenUpdateQuerySet":
         return self.filter(sight.shows("host"))
@@ -280,6 +287,11 @@ class OpenUpdateQuerySet(models.QuerySet["OpenUpdate"]):
 
     def oldest(self) -> "OpenUpdate | None":
         return self.order_by("since", "name").first()
+
+    def of_each_host(self, late_since: datetime) -> dict[int, Waiting]:
+        late = Count("pk", filter=Q(since__lt=late_since))
+        rows = self.order_by().values_list("host").annotate(Min("since"), late=late)
+        return {host: Waiting(oldest, number) for host, oldest, number in rows}
 
 
 class OpenUpdate(models.Model):

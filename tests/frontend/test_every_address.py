@@ -73,6 +73,9 @@ ADDRESSES = {
     "security/": Address(
         asks=("q=zebr", "tag={tag}", "archived=1", "distribution={release}", "select=all&size=1000", "tick={host_pk}")
     ),
+    "security/hosts/export/<str:name>/": Address(
+        "csv", asks=("q=zebr", "tag={tag}", "archived=1", "distribution={release}")
+    ),
     "security/hosts/act/": Address(
         sends=(
             *(TICKED | {"do": do, "tag": "own"} for do in ("run", "add-tag", "remove-tag", "archive", "bring-back")),
@@ -97,6 +100,7 @@ ADDRESSES = {
     ),
     "security/risks/<int:pk>/withdraw/": Address("risk"),
     "security/package-scanner/cve/<str:name>/": Address("cve"),
+    "security/package-scanner/cve/<str:cve>/export/<str:name>/": Address("cve csv", asks=("q=zebr", "state=now")),
     "security/package-scanner/package/<str:name>/": Address("package"),
     "security/webhooks/": PLAIN,
     "security/webhooks/new/": PLAIN,
@@ -245,7 +249,9 @@ def limited_token() -> Client:
 
 
 def text_of(answer: Any) -> str:
-    content = b"".join(answer.streaming_content) if answer.streaming else answer.content
+    if answer.streaming and not hasattr(answer, "whole"):
+        answer.whole = b"".join(answer.streaming_content)  # which gives it only once
+    content = answer.whole if answer.streaming else answer.content
     return CHANGING.sub("", content.decode(errors="replace"))
 
 
