@@ -279,7 +279,6 @@ STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "staticfiles": {"BACKEND": "project.static_storage.Storage"},
 }
-SERVESTATIC_USE_STATIC_ROOT = True
 
 # --- who may talk to us -------------------------------------------------------------------------
 public = urlsplit(PUBLIC_URL)
