@@ -12,6 +12,7 @@ from scanner.models import ApiToken
 
 class Command(BaseCommand):
     help = "Make an API token. Its text is printed once and stored only as a hash; it is revoked in the admin."
+    requires_system_checks = ()  # they would load all pages first
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("name", help="What uses it, for example: grafana")

@@ -25,6 +25,7 @@ class Command(BaseCommand):
         "Write a stored scan as CSV, JSON, CycloneDX SBOM or PDF report: the one with this number, or a host's newest "
         "that came to a result. Exit status: 0 written, 1 it could not be written, 2 wrong usage."
     )
+    requires_system_checks = ()  # they would load all pages first
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("scan", metavar="SCAN", nargs="?", type=int, help="The scan's number")

@@ -20,6 +20,7 @@ class Command(BaseCommand):
         "Read vulnerability feeds: those named, or those that the settings name (FEEDS, FEED_…). A feed that cannot be "
         "read keeps what it said before. Exit status: 0 all were read, 1 one was not, 2 wrong usage."
     )
+    requires_system_checks = ()  # they would load all pages first
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("names", nargs="*", metavar="NAME", help=f"Of {', '.join(NAMES)}")
