@@ -1,4 +1,6 @@
-"""For all tests: the static files, collected once, since pages name them by their hash."""
+"""For all tests: the static files, collected once, since pages name them by their hash, and quick passwords."""
+
+from typing import Any
 
 import pytest
 from django.conf import settings
@@ -10,3 +12,9 @@ def static_files() -> None:
     call_command("collectstatic", verbosity=0, interactive=False)
     # a test's client would look at all 700 of them, and none asks for one; web processes read settings of their own
     settings.SERVESTATIC_USE_MANIFEST = False
+
+
+@pytest.fixture(autouse=True)
+def quick_passwords(settings: Any) -> None:
+    """Accounts of tests have no secret worth a third of a second of hashing."""
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher", *settings.PASSWORD_HASHERS]

@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, Page, Route, expect
 
 from scanner.models import Host, Scan
 from scanner.models.scan import HEARTBEAT_LIMIT
-from tests.end_to_end.conftest import Gate, run_scan_now, sign_in, violations
+from tests.end_to_end.conftest import Gate, fill_in_sign_in_form, run_scan_now, violations
 from tests.end_to_end.stack import Stack, wait_until
 
 DASHBOARD = "/security/package-scanner/"
@@ -26,17 +26,18 @@ def only_host() -> Host:
     return Host.objects.get()
 
 
-def test_progress_you_can_leave_and_the_result(signed_in: Page, gate: Gate) -> None:
-    expect(signed_in.locator("main")).to_contain_text("never been scanned")
+def test_progress_you_can_leave_and_the_result(page: Page, stack: Stack, gate: Gate) -> None:
+    fill_in_sign_in_form(page, stack)
+    expect(page.locator("main")).to_contain_text("never been scanned")
     gate.close()
-    run_scan_now(signed_in)
-    expect(signed_in.locator("#progress")).to_contain_text("Refreshing package lists")
-    expect(signed_in.get_by_role("button", name="Run Scan Now")).to_be_disabled()
-    signed_in.reload()
-    expect(signed_in.locator("#progress")).to_contain_text("Refreshing package lists")
+    run_scan_now(page)
+    expect(page.locator("#progress")).to_contain_text("Refreshing package lists")
+    expect(page.get_by_role("button", name="Run Scan Now")).to_be_disabled()
+    page.reload()
+    expect(page.locator("#progress")).to_contain_text("Refreshing package lists")
     gate.open()
-    expect(signed_in.locator(".status")).to_contain_text("Medium Risk", timeout=20_000)
-    expect(signed_in.locator("[data-progress]")).to_have_count(0)
+    expect(page.locator(".status")).to_contain_text("Medium Risk", timeout=20_000)
+    expect(page.locator("[data-progress]")).to_have_count(0)
     assert only_scan().state == "completed"
     assert only_scan().requested_by == "ops"
 
@@ -233,5 +234,5 @@ def test_the_sign_in_page_is_accessible_too(page: Page, stack: Stack) -> None:
 
 def test_staff_without_the_permission_see_but_cannot_run(page: Page, stack: Stack) -> None:
     Host.objects.named("web-1")
-    sign_in(page, stack, "reader", run=False)
+    fill_in_sign_in_form(page, stack, "reader", run=False)
     expect(page.get_by_role("button", name="Run Scan Now")).to_be_disabled()
