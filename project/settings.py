@@ -337,6 +337,7 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {
     "unacked_restore_interval": 5,
     "unacked_restore_throttle": 1,
     "socket_connect_timeout": 3,
+    "max_retries": 0,  # of connecting in order to publish; a worker that has lost its broker tries without end
 }
 CELERY_TASK_PUBLISH_RETRY = False  # a request answers 503 at once; it does not wait for a broker
 CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT = 5

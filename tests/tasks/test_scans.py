@@ -5,6 +5,8 @@ from importlib import import_module
 import pytest
 from django.apps import apps
 from django_celery_beat.models import PeriodicTask
+from kombu.exceptions import OperationalError
+from kombu.utils import functional
 
 from scanner.models import Scan
 from tasks import scans as tasks
@@ -20,6 +22,13 @@ def test_a_started_scan_waits_in_its_hosts_own_queue() -> None:
         message.ack()
     assert new
     assert (message.payload[0], scan.state) == ([scan.pk], "queued")
+
+
+def test_nobody_waits_for_a_broker_that_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(functional, "sleep", lambda seconds: pytest.fail("It waits, to try again."))
+    with tasks.run_scan.app.connection_for_write("redis+socket:///nonexistent") as connection:
+        with pytest.raises(OperationalError):
+            tasks.run_scan.apply_async((1,), connection=connection)
 
 
 def test_a_scan_of_a_host_under_way_is_not_queued_again() -> None:
