@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from contextlib import suppress
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -47,7 +48,8 @@ class LiveScans(AsyncJsonWebsocketConsumer):
     async def disconnect(self, code: int) -> None:
         if hasattr(self, "beating"):
             self.beating.cancel()
-            await self.channel_layer.group_discard(GROUP, self.channel_name)
+            with suppress(RedisError, OSError):
+                await self.channel_layer.group_discard(GROUP, self.channel_name)
 
     async def send_snapshot(self) -> None:
         await self.send_json({"type": "snapshot", **await sync_to_async(snapshot)(self.host, self.sight)})
@@ -64,8 +66,9 @@ class LiveScans(AsyncJsonWebsocketConsumer):
             await asyncio.sleep(BEAT)
             try:
                 await self.channel_layer.send(self.channel_name, {"type": "beat"})
-            except Exception:  # noqa: S112 - the broker is away: no beat says so
-                continue
+            except Exception:  # the broker is away: the page hears it now, not after a silence
+                await self.close(TRY_AGAIN_LATER)
+                return
 
     async def beat(self, _: dict[str, Any]) -> None:
         silence, self.last_beat = time.monotonic() - self.last_beat, time.monotonic()
