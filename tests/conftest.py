@@ -7,6 +7,12 @@ from django.conf import settings
 from django.core.management import call_command
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes long comes first: no worker of pytest-xdist is left with it at the end, and one has the browser."""
+    items.sort(key=lambda item: item.get_closest_marker("end_to_end") is None)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def static_files() -> None:
     call_command("collectstatic", verbosity=0, interactive=False)
