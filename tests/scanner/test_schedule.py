@@ -615,7 +615,7 @@ def test_the_line_for_the_systems_crontab_names_the_user(here: Installation) -> 
 
 
 @pytest.mark.parametrize("given", ["nothing else", "an address of the database"])
-def test_cron_scans_with_that_line_and_prints_only_what_failed(tmp_path: Path, given: str) -> None:
+def test_cron_scans_with_that_line_and_prints_only_what_failed(tmp_path: Path, given: str, migrated: Path) -> None:
     """The whole project in a folder with a strange name, a real apt host, and cron's minimal environment."""
     desk = Desk(tmp_path, data="da ta %h $HOME 'é' 100%")  # no quote or backslash: apt could not write them down
     project = tmp_path / STRANGE
@@ -627,7 +627,8 @@ def test_cron_scans_with_that_line_and_prints_only_what_failed(tmp_path: Path, g
     told = {} if given == "nothing else" else {"DATABASE_URL": f"sqlite:///{database}"}
     told["SCAN_HOST"] = "web-1"
     manage = project / "manage.py"
-    assert desk.run([sys.executable, str(manage), "migrate", "-v0"], **told).returncode == 0
+    desk.data.mkdir(mode=0o700)
+    shutil.copy(migrated, database)
     desk.break_bus()
     line = desk.setup(manage=manage, **told).stdout.removesuffix("\n")
 
