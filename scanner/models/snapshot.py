@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 from django.db import models
 from django.utils import timezone
 
+from scanner import dependency_graph
+from scanner.dependency_graph import Graph
 from scanner.models.finding import PackageVersion
 from scanner.models.host import Host
 from scanner.models.inserting import insert
@@ -75,6 +77,10 @@ class PackageSet(models.Model):
     def known_exploited(self) -> int | None:
         """How many of its CVEs are known to be exploited; None where no feed tells."""
         return None if self.tally is None else self.tally.get("exploited", 0)
+
+    def graph(self) -> Graph:
+        """Which of its packages needs which."""
+        return dependency_graph.build(self.packages.order_by().values_list("name", "architecture", "needs"))
 
     def __str__(self) -> str:
         return self.hash[:12]
