@@ -202,15 +202,14 @@ class Table:
         sort = request.GET.get("sort", "name")
         if sort.removeprefix("-") not in dict(columns):
             sort = "name"
-        size = request.GET.get("size", "")
-        rows_a_page = int(size) if size.isdecimal() and int(size) in SIZES else SIZES[0]
+        size = size_asked_for(request)
         total = rows.count()
         if q:
             wanted = Q()
             for name in searched:
                 wanted |= Q(**{f"{name}__icontains": q})
             rows = rows.filter(wanted)
-        return cls(page_of(rows.order_by(sort, "pk"), request, rows_a_page), columns, q, sort, rows_a_page, total)
+        return cls(page_of(rows.order_by(sort, "pk"), request, size), columns, q, sort, size, total)
 
     @property
     def sizes(self) -> Sequence[int]:
@@ -230,7 +229,12 @@ class Table:
         ]
 
 
-def page_of(rows: QuerySet[Any], request: HttpRequest, size: int) -> Any:
+def size_asked_for(request: HttpRequest) -> int:
+    size = request.GET.get("size", "")
+    return int(size) if size.isdecimal() and int(size) in SIZES else SIZES[0]
+
+
+def page_of(rows: QuerySet[Any] | Sequence[Any], request: HttpRequest, size: int) -> Any:
     return Paginator(rows, size).get_page(request.GET.get("page"))
 
 

@@ -89,7 +89,9 @@ def build(rows: Iterable[tuple[str, str, Sequence[str]]]) -> Graph:
     wanted: dict[str, set[str]] = defaultdict(set)
     for name, _, names in rows:
         wanted[name].update(names)
-    needs = {name: sorted(wanted[name].intersection(wanted) - {name}) for name in sorted(wanted)}
+    needs = {
+        name: sorted(other for other in wanted[name] if other in wanted and other != name) for name in sorted(wanted)
+    }
     needed_by: dict[str, list[str]] = {name: [] for name in needs}
     for name, names in needs.items():
         for other in names:

@@ -12,6 +12,7 @@ from django.utils.safestring import SafeString, mark_safe
 
 from scanner.models import Delivery, Webhook
 from scanner.risk import Level
+from scanner.vulnerabilities.package_states import STATES as PACKAGE_STATES
 from scanner.vulnerabilities.places import WORDS
 from scanner.vulnerabilities.urgency import LIKELY, Cve, percent
 
@@ -85,6 +86,7 @@ PLACE_COLOURS = {
 PLACE_SHAPES = {**PLACE_COLOURS, "undetermined": "unknown", "unconfirmed": "unknown"} | dict.fromkeys(
     ("third-party", "no-data", "unscanned"), "unknown"
 )
+PACKAGE_STATE_COLOURS = {"update": "high", "open": "medium", "unknown": "unknown", "clear": "secure"}  # and shapes
 STATE_SHAPES = {"completed": "secure", "partial": "medium"}  # the others have one of their own
 
 
@@ -142,6 +144,17 @@ def place_badge(state: str) -> SafeString:
     """What can be done about a CVE at a place, or what a feed says of it. What the vendor leaves alone is grey."""
     colour, drawn = PLACE_COLOURS.get(state, "unknown"), PLACE_SHAPES.get(state, "cancelled")
     return badge(colour, drawn, WORDS[state].label)
+
+
+@register.simple_tag
+def package_badge(state: str) -> SafeString:
+    """How a package stands as to security."""
+    return badge(PACKAGE_STATE_COLOURS[state], PACKAGE_STATE_COLOURS[state], PACKAGE_STATES[state].label)
+
+
+@register.filter
+def package_colour(state: str) -> str:
+    return PACKAGE_STATE_COLOURS[state]
 
 
 @register.simple_tag
