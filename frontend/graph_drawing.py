@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from django.utils.html import format_html, format_html_join
-from django.utils.safestring import SafeString
+from django.utils.safestring import SafeString, mark_safe
 
-from frontend.templatetags.words import PACKAGE_STATE_COLOURS, known, shape
+from frontend.templatetags.words import PACKAGE_STATE_COLOURS, SHAPES, known
 from scanner.vulnerabilities.package_states import STATES
 
 WIDE, NARROW = 940, 340  # one of the two is shown: text keeps its size on every screen
@@ -149,7 +149,8 @@ def box(package: Neighbour, x: float, y: float, width: float) -> SafeString:
 
 
 def mark(state: str, x: float, y: float) -> SafeString:
-    return format_html('<g transform="translate({} {})">{}</g>', x, y, shape(PACKAGE_STATE_COLOURS[state]))
+    outline = mark_safe(SHAPES[PACKAGE_STATE_COLOURS[state]])  # noqa: S308 - ours
+    return format_html('<g class="shape" transform="translate({} {})">{}</g>', x, y, outline)
 
 
 def in_words(neighbour: Neighbour) -> str:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 CHAINS = 10
 PASSES = 12  # of sorting; more hardly change anything
-ROWS = 8  # for each column: names are wide and low
+ROWS = 24  # for each column: names are wide and low, and most layers are short
 
 
 class Origins(NamedTuple):

@@ -8,7 +8,9 @@ const LEGIBLE = 0.5; // from this scale on there is room for names
 const LARGEST = 2;
 const REST = 120; // ms without a movement until the bitmap is drawn anew
 const STATES = ["update", "open", "unknown", "clear"];
+const GRAVE = ["update", "open"];
 const SIZES = { update: 6, open: 6, unknown: 4.5, clear: 4 };
+const FEW = 4000; // lines; more of them are drawn fainter
 const NAMED = 40; // names at most that are shown beside what is searched or picked, where the scale is too small
 
 const figure = document.querySelector("#graph");
@@ -33,7 +35,8 @@ function read({ names, columns, rows, states, needs }) {
   const x = Float64Array.from(columns, (column) => column * COLUMN);
   const y = Float64Array.from(rows, (row) => (row / 2) * ROW);
   const ofState = STATES.map((_, number) => [...names.keys()].filter((node) => states[node] === String(number)));
-  return { names, x, y, states, needs, neededBy, ofState };
+  const edges = needs.reduce((sum, others) => sum + others.length, 0);
+  return { names, x, y, states, needs, neededBy, ofState, edges };
 }
 
 const state = (node) => STATES[graph.states[node]];
@@ -118,7 +121,7 @@ function mark(pen, name, x, y, size) {
 }
 
 function marks(pen, nodes, name, at, w, h) {
-  const size = SIZES[name] * Math.max(at.scale, name === "update" || name === "open" ? 0.7 : 0.5) ** 0.8;
+  const size = SIZES[name] * Math.max(at.scale, GRAVE.includes(name) ? 0.7 : 0.4) ** 0.8;
   pen.beginPath();
   for (const node of nodes) {
     const x = sx(graph.x[node], at, w), y = sy(graph.y[node], at, h);
@@ -126,7 +129,8 @@ function marks(pen, nodes, name, at, w, h) {
   }
   pen.fillStyle = name === "unknown" ? colours.surface : colours[name];
   pen.fill();
-  pen.lineWidth = 1.5;
+  if (name === "clear" && at.scale < LEGIBLE) return; // no room for a rim
+  pen.lineWidth = at.scale < LEGIBLE ? 1 : 1.5;
   pen.strokeStyle = name === "unknown" ? colours[name] : colours.surface;
   pen.stroke();
 }
@@ -161,7 +165,7 @@ function drawBitmap() {
   pen.setTransform(ratio, 0, 0, ratio, 0, 0);
   pen.fillStyle = colours.surface;
   pen.fillRect(0, 0, w, h);
-  pen.globalAlpha = Math.min(0.2 + view.scale * 0.3, 0.5);
+  pen.globalAlpha = Math.min((0.05 + view.scale * 0.3) * (graph.edges < FEW ? 2 : 1), 0.35);
   pen.strokeStyle = colours.line;
   pen.lineWidth = 0.7;
   edges(pen, allPairs(), view, w, h);
@@ -278,12 +282,12 @@ function find() {
 }
 
 function pickFound(event) {
-  const [first] = matches;
-  if (first === undefined) return;
+  if (!matches.size) return;
   event.preventDefault();
   event.stopImmediatePropagation(); // htmx searches as one types
-  const exact = graph.names.indexOf(search.value.trim());
-  const node = exact >= 0 ? exact : first;
+  const q = search.value.trim().toLowerCase();
+  const far = (node) => graph.names[node].length + (graph.names[node].startsWith(q) ? 0 : 1000);
+  const node = [...matches].reduce((best, other) => (far(other) < far(best) ? other : best));
   pick(node);
   bringIntoSight(node);
 }
@@ -382,8 +386,16 @@ function listen() {
   }
   search.addEventListener("input", find);
   search.form.addEventListener("submit", pickFound, { capture: true });
-  new ResizeObserver(() => { if (canvas.clientWidth !== width || canvas.clientHeight !== height) { measure(); anew(); } }).observe(box);
+  new ResizeObserver(resized).observe(box);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { readColours(); anew(); });
+}
+
+function resized() {
+  if (!canvas.clientWidth || (canvas.clientWidth === width && canvas.clientHeight === height)) return;
+  const all = view.scale === whole.scale;
+  measure();
+  if (all) showAll();
+  anew();
 }
 
 async function begin() {
