@@ -13,6 +13,7 @@ State = Literal["queued", "running", "completed", "partial", "failed", "cancelle
 Trigger = Literal["dashboard", "api", "schedule", "command line", "admin"]
 Status = Literal["success", "warning", "danger", "unknown"]
 Manager = Literal["apt", "dnf", "yum", "pacman"]
+PackageState = Literal["update", "open", "unknown", "clear"]
 Severity = Literal["none", "negligible", "low", "medium", "high", "critical"]
 
 DATE = ["2026-11-24T06:00:00Z"]
@@ -180,6 +181,27 @@ class FoundOut(Schema):
     known_exploited: bool
     epss: float | None
     risk_accepted_until: str | None
+
+
+class NeighbourOut(Schema):
+    name: str
+    security: PackageState
+
+
+class DependenciesOut(Schema):
+    """An installed package among the others; of several architectures it is one."""
+
+    name: str
+    security: PackageState = Field(
+        description="update: a security update waits; open: the feeds name vulnerabilities; clear: neither; unknown."
+    )
+    needs: list[NeighbourOut]
+    needed_by: list[NeighbourOut]
+    circle: list[str] = Field(description="Those that it needs, straight or by way of others, and that need it.")
+    origins: int = Field(description="Packages that lead to it and that nothing needs; 0: it is such a one itself.")
+    chains: list[list[str]] = Field(
+        description="The shortest way from each of the nearest ten of these: each package needs the next."
+    )
 
 
 class HostPage(Page):

@@ -17,6 +17,7 @@ from frontend import api_limits
 from frontend import api_shapes as shapes
 from frontend.access import visible_hosts, visible_scans
 from frontend.api_doors import door_for
+from frontend.graph_pages import Shown
 from frontend.paging import LAST_ID, LIMIT, MOST, Id, Name, Text, Wanted, nothing_unknown, ordered, page_of
 from scanner import risk
 from scanner.announcing import announce
@@ -334,6 +335,27 @@ def list_scan_updates(request: HttpRequest, pk: Id, wanted: Annotated[UpdatesWan
 def list_scan_packages(request: HttpRequest, pk: Id, wanted: Annotated[PackagesWanted, Query()]) -> Any:
     """What was installed then."""
     return packages_page(with_counts(request, pk), wanted)
+
+
+@router.get(
+    "/scans/{pk}/packages/{name}/dependencies", response={200: shapes.DependenciesOut, 404: shapes.ProblemOut, **RESULT}
+)
+def get_dependencies(request: HttpRequest, pk: Id, name: Name) -> Any:
+    """What an installed package needs, what needs it, and what pulls it in."""
+    scan = with_counts(pk)
+    shown = Shown.of(scan)
+    if name not in shown.graph.needs:
+        raise Http404(f"Scan {pk} found no package {name!r}.")
+    origins = shown.graph.origins(name)
+    return {
+        "name": name,
+        "security": shown.states[name],
+        "needs": [{"name": each, "security": shown.states[each]} for each in shown.graph.needs[name]],
+        "needed_by": [{"name": each, "security": shown.states[each]} for each in shown.graph.needed_by[name]],
+        "circle": shown.circle(name),
+        "origins": origins.total,
+        "chains": origins.chains,
+    }
 
 
 @router.get("/scans/{pk}/vulnerabilities", response={200: shapes.FoundPage, **RESULT})

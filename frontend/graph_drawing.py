@@ -108,7 +108,7 @@ def lines(side: Side) -> int:
 def column(side: Side, x: float, top: float, address: Address, *, mirrored: bool = False) -> SafeString:
     items = [item(each, x, top + row * ROW, address(each.name), mirrored) for row, each in enumerate(side.neighbours)]
     place = format_html('class="note" text-anchor="{}"', "end" if mirrored else "start")
-    at = x + SIDE - 24 if mirrored else x + 24, top + len(side.neighbours) * ROW
+    at = x + SIDE - 28 if mirrored else x + 28, top + len(side.neighbours) * ROW
     if side.total > len(side.neighbours):
         more = f"and {known(side.total - len(side.neighbours))} more, in the list"
         items.append(

@@ -72,6 +72,10 @@ class Shown:
     def row(self, name: str) -> Row:
         return Row(name, self.states[name], len(self.graph.needed_by[name]), len(self.graph.needs[name]))
 
+    def circle(self, name: str) -> list[str]:
+        """The others that need it and that it needs, straight or by way of others."""
+        return sorted(set(self.graph.circle_of[name]) - {name})
+
     def neighbours(self, name: str, side: str) -> Sequence[str]:
         return self.graph.needs[name] if side == "needs" else self.graph.needed_by[name]
 
@@ -113,8 +117,7 @@ class Picked:
 
     @property
     def circle(self) -> list[str]:
-        """The others that need it and are needed by it, straight or by way of others."""
-        return sorted(set(self.shown.graph.circle_of[self.name]) - {self.name})
+        return self.shown.circle(self.name)
 
     @cached_property
     def origins(self) -> Origins:
@@ -160,20 +163,24 @@ def package_page(request: HttpRequest, shown: Shown, name: str, context: dict[st
     side = request.GET.get("side", "")
     if side not in SIDES:
         side = "needed_by" if package.needed_by else "needs"
-    sides = [
-        Side(title, shown.drawn(name, key), len(shown.neighbours(name, key)), f"{address(shown.scan, name, key)}#list")
-        for key, title in SIDES.items()
-    ]
+    needed_by, needs = (side_of(shown, name, key) for key in SIDES)
     context |= listed(request, shown, shown.neighbours(name, side))
     context |= {
         "package": package,
         "side": side,
-        "sides": [(key, title, len(shown.neighbours(name, key))) for key, title in SIDES.items()],
-        "drawing": drawing(Neighbour(name, package.state, False), *sides, lambda other: address(shown.scan, other)),
-        "all_drawn": all(side.total <= DRAWN for side in sides),
+        "sides": [("needed_by", needed_by), ("needs", needs)],
+        "drawing": drawing(
+            Neighbour(name, package.state, False), needed_by, needs, lambda other: address(shown.scan, other)
+        ),
+        "all_drawn": max(needed_by.total, needs.total) <= DRAWN,
         "drawn": DRAWN,
     }
     return render(request, "frontend/graph/package.html", context)
+
+
+def side_of(shown: Shown, name: str, key: str) -> Side:
+    total = len(shown.neighbours(name, key))
+    return Side(SIDES[key], shown.drawn(name, key), total, f"{address(shown.scan, name, key)}#list")
 
 
 def scans() -> QuerySet[Scan]:

@@ -127,7 +127,7 @@ def components(needs: Mapping[str, Sequence[str]]) -> list[list[str]]:
             if path:
                 lowest[path[-1][0]] = min(lowest[path[-1][0]], lowest[name])
             if lowest[name] == number[name]:
-                component = []
+                component: list[str] = []
                 while not component or component[-1] != name:
                     component.append(stack.popitem()[0])
                 found.append(component)
