@@ -22,7 +22,7 @@ const screen = canvas.getContext("2d");
 const bitmap = document.createElement("canvas");
 const view = { x: 0, y: 0, scale: 1 }; // the middle of what shows, in units
 const drawn = { x: 0, y: 0, scale: 0 }; // of what the bitmap shows
-let graph, colours, width, height, ratio, whole, resting, asked;
+let graph, colours, width, height, wide, high, ratio, whole, resting, asked; // wide and high: the bitmap
 let picked = -1;
 let under = -1; // the pointer
 let matches = new Set();
@@ -51,8 +51,10 @@ function measure() {
   ratio = Math.min(devicePixelRatio, 2);
   canvas.width = Math.round(width * ratio);
   canvas.height = Math.round(height * ratio);
-  bitmap.width = Math.round(width * (1 + 2 * MARGIN) * ratio);
-  bitmap.height = Math.round(height * (1 + 2 * MARGIN) * ratio);
+  wide = width + 2 * Math.round(width * MARGIN);
+  high = height + 2 * Math.round(height * MARGIN);
+  bitmap.width = Math.round(wide * ratio);
+  bitmap.height = Math.round(high * ratio);
   const right = Math.max(...graph.x) + COLUMN / 2;
   const low = Math.max(...graph.y) + ROW;
   whole = { x: right / 2 - COLUMN / 8, y: 0, scale: Math.min(width / (right + COLUMN / 4), height / (2 * low), 1) };
@@ -74,11 +76,7 @@ function zoom(by, x = width / 2, y = height / 2) {
   show(view.x + (x - width / 2) * moved, view.y + (y - height / 2) * moved, scale);
 }
 
-function bringIntoSight(node) {
-  const x = sx(graph.x[node]), y = sy(graph.y[node]);
-  const inside = x > 20 && x < width - 120 && y > 20 && y < height - 20;
-  if (!inside || view.scale < LEGIBLE) show(graph.x[node], graph.y[node], Math.max(view.scale, 0.8));
-}
+const lookAt = (node) => show(graph.x[node], graph.y[node], Math.max(view.scale, 0.8));
 
 function nodeAt(x, y) {
   const reach = view.scale >= LEGIBLE ? COLUMN * view.scale * 0.7 : 14; // a name belongs to its mark
@@ -161,19 +159,18 @@ function* allPairs() {
 
 function drawBitmap() {
   const pen = bitmap.getContext("2d", { alpha: false });
-  const w = width * (1 + 2 * MARGIN), h = height * (1 + 2 * MARGIN);
   pen.setTransform(ratio, 0, 0, ratio, 0, 0);
   pen.fillStyle = colours.surface;
-  pen.fillRect(0, 0, w, h);
+  pen.fillRect(0, 0, wide, high);
   pen.globalAlpha = Math.min((0.05 + view.scale * 0.3) * (graph.edges < FEW ? 2 : 1), 0.35);
   pen.strokeStyle = colours.line;
   pen.lineWidth = 0.7;
-  edges(pen, allPairs(), view, w, h);
+  edges(pen, allPairs(), view, wide, high);
   pen.globalAlpha = 1;
-  for (const number of [3, 2, 1, 0]) marks(pen, graph.ofState[number], STATES[number], view, w, h);
+  for (const number of [3, 2, 1, 0]) marks(pen, graph.ofState[number], STATES[number], view, wide, high);
   if (view.scale >= LEGIBLE) {
     write(pen);
-    for (let node = 0; node < graph.names.length; node++) label(pen, node, view, w, h, COLUMN * view.scale - 26);
+    for (let node = 0; node < graph.names.length; node++) label(pen, node, view, wide, high, COLUMN * view.scale - 26);
   }
   Object.assign(drawn, view);
 }
@@ -224,11 +221,13 @@ function plate(node) { // a name that stays legible on whatever lies below it
   label(screen, node, view, width, height);
 }
 
+const wholePixel = (number) => Math.round(number * ratio) / ratio; // between two a bitmap blurs
+
 function paint() {
   asked = 0;
   const by = view.scale / drawn.scale;
-  const w = width * (1 + 2 * MARGIN) * by, h = height * (1 + 2 * MARGIN) * by;
-  const left = sx(drawn.x) - w / 2, top = sy(drawn.y) - h / 2;
+  const w = wide * by, h = high * by;
+  const left = wholePixel(sx(drawn.x) - w / 2), top = wholePixel(sy(drawn.y) - h / 2);
   const outside = left > 0 || top > 0 || left + w < width || top + h < height;
   if (!drawn.scale || (outside && by === 1)) {
     drawBitmap();
@@ -242,7 +241,7 @@ function paint() {
   screen.drawImage(bitmap, left, top, w, h);
   drawOver();
   clearTimeout(resting);
-  if (by !== 1) resting = setTimeout(anew, REST);
+  if (by !== 1 || view.x !== drawn.x || view.y !== drawn.y) resting = setTimeout(anew, REST);
 }
 
 function soon() {
@@ -289,7 +288,7 @@ function pickFound(event) {
   const far = (node) => graph.names[node].length + (graph.names[node].startsWith(q) ? 0 : 1000);
   const node = [...matches].reduce((best, other) => (far(other) < far(best) ? other : best));
   pick(node);
-  bringIntoSight(node);
+  lookAt(node);
 }
 
 // --- hands -----------------------------------------------------------------------------------------
@@ -407,7 +406,7 @@ async function begin() {
   showAll();
   find();
   picked = graph.names.indexOf(document.querySelector("#picked").dataset.node);
-  if (picked >= 0) bringIntoSight(picked);
+  if (picked >= 0) lookAt(picked);
   paint();
   says.hidden = true;
   listen();
