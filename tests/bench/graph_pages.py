@@ -2,8 +2,9 @@
 
 2,000 packages and 12,000 dependencies with circles, updates and a feed. `…_cpu_ms` is the processor's time of a request
 through all of Django, the database's apart; `first_paint_ms` is from the beginning of the navigation, in a browser that
-has cached nothing, to the frame that shows the graph, and `drawing_ms` the part of it after the data has arrived. A pan
-is a mouse that drags without a rest.
+has cached nothing, to the frame that shows the graph, and `drawing_ms` the part of it after the data has arrived;
+`plain_page_ms` is what the overview of the same scan takes in the same way until it is loaded, to know how busy the
+machine is. A pan is a mouse that drags without a rest.
 """
 
 import gzip
@@ -15,6 +16,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -90,7 +92,7 @@ def figures(folder: Path) -> dict[str, Any]:
     }
     stack = Stack(os.environ, folder)
     try:
-        return found | in_browser(stack.address(), whole, client.cookies["sessionid"].value)
+        return found | in_browser(stack.address(), scan.get_absolute_url(), whole, client.cookies["sessionid"].value)
     finally:
         stack.stop()
 
@@ -179,33 +181,43 @@ def generated_needs(dice: random.Random, names: list[str]) -> dict[str, list[str
 # --- in the browser ---------------------------------------------------------------------------------
 
 
-def in_browser(base: str, path: str, session: str) -> dict[str, Any]:
+def in_browser(base: str, plain: str, path: str, session: str) -> dict[str, Any]:
     from playwright.sync_api import sync_playwright  # noqa: PLC0415
 
     from tests.end_to_end.conftest import CHROMIUM_FLAGS  # noqa: PLC0415
 
-    paints, drawings, frames = [], [], []
+    loads, paints, drawings, frames = [], [], [], []
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=CHROMIUM_FLAGS)
         for _ in range(RUNS):
-            context = browser.new_context(viewport={"width": 1280, "height": 900})
-            context.add_cookies([{"name": "sessionid", "value": session, "url": base}])
-            page = context.new_page()
-            page.add_init_script(WATCH_FIRST_PAINT)
-            page.goto(f"{base}{path}")
-            page.locator("body[data-painted]").wait_for(timeout=PATIENCE)
-            paints.append(float(page.locator("body").get_attribute("data-painted")))
-            drawings.append(float(page.locator("body").get_attribute("data-drawing")))
-            frames.append(list(panned(page)))
-            context.close()
+            with fresh_page(browser, base, session) as page:
+                page.goto(f"{base}{plain}")
+                loads.append(page.evaluate("performance.getEntriesByType('navigation')[0].loadEventStart"))
+            with fresh_page(browser, base, session) as page:
+                page.add_init_script(WATCH_FIRST_PAINT)
+                page.goto(f"{base}{path}")
+                page.locator("body[data-painted]").wait_for(timeout=PATIENCE)
+                paints.append(float(page.locator("body").get_attribute("data-painted")))
+                drawings.append(float(page.locator("body").get_attribute("data-drawing")))
+                frames.append(list(panned(page)))
         browser.close()
     gaps = sorted(gap for some in frames for gap in some)
     return {
+        "plain_page_ms": round(statistics.median(loads[1:])),
         "first_paint_ms": round(statistics.median(paints[1:])),  # the first one finds browser and server cold
         "drawing_ms": round(statistics.median(drawings[1:])),
         "pan_frames_per_s": round(1000 * len(gaps) / sum(gaps), 1),
         "pan_frame_p95_ms": round(gaps[int(0.95 * len(gaps))], 1),
     }
+
+
+@contextmanager
+def fresh_page(browser: Any, base: str, session: str) -> Iterator[Any]:
+    """With nothing cached."""
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    context.add_cookies([{"name": "sessionid", "value": session, "url": base}])
+    yield context.new_page()
+    context.close()
 
 
 def panned(page: Any) -> Iterator[float]:
