@@ -28,7 +28,7 @@ from scanner.vulnerabilities.package_states import STATES, states_of
 
 DRAWN = 40  # neighbours on each side
 OFFERED = 40  # names that are like one that is not installed
-KEPT = 8  # graphs in memory, about 1 MB each
+KEPT = 8  # graphs in memory
 SIDES = {"needed_by": "Needed by", "needs": "Needs"}
 COLUMNS = (("name", "Package"), ("state", "Security"), ("needed_by", "Needed by"), ("needs", "Needs"))
 RANKS = {state: rank for rank, state in enumerate(STATES)}

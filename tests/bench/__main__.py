@@ -38,7 +38,8 @@ def main() -> None:
             f"of which {found['drawing_ms']} ms for drawing (a plain page: {found['plain_page_ms']} ms)\n"
             f"  panning {found['pan_frames_per_s']} frames/s, 95 % within {found['pan_frame_p95_ms']} ms\n"
             f"  server: page {found['page_ms']} ms, data {found['data_ms']} ms, one package "
-            f"{found['package_page_ms']} ms; data {found['data_bytes'] // 1000} KB, {found['data_gzip_bytes'] // 1000} KB packed"
+            f"{found['package_page_ms']} ms; data {found['data_bytes'] // 1000} KB, "
+            f"{found['data_gzip_bytes'] // 1000} KB packed"
         )
         print("From the request to the first progress on the socket (aim: median at most 100 ms, p99 at most 300 ms)")
         found = run("tests.bench.live_latency")

@@ -34,9 +34,10 @@ function read({ names, columns, rows, states, needs }) {
   needs.forEach((others, node) => { for (const other of others) neededBy[other].push(node); });
   const x = Float64Array.from(columns, (column) => column * COLUMN);
   const y = Float64Array.from(rows, (row) => (row / 2) * ROW);
-  const ofState = STATES.map((_, number) => [...names.keys()].filter((node) => states[node] === String(number)));
+  const ofState = Object.fromEntries(STATES.map((name) => [name, []]));
+  names.forEach((_, node) => ofState[STATES[states[node]]].push(node));
   const edges = needs.reduce((sum, others) => sum + others.length, 0);
-  return { names, x, y, states, needs, neededBy, ofState, edges };
+  return { names, x, y, states, needs, neededBy, ofState, edges, right: Math.max(...x), low: Math.max(...y) };
 }
 
 const state = (node) => STATES[graph.states[node]];
@@ -55,16 +56,15 @@ function measure() {
   high = height + 2 * Math.round(height * MARGIN);
   bitmap.width = Math.round(wide * ratio);
   bitmap.height = Math.round(high * ratio);
-  const right = Math.max(...graph.x) + COLUMN / 2;
-  const low = Math.max(...graph.y) + ROW;
-  whole = { x: right / 2 - COLUMN / 8, y: 0, scale: Math.min(width / (right + COLUMN / 4), height / (2 * low), 1) };
+  const names = COLUMN * 0.75; // of the last column, to its right
+  const scale = Math.min(width / (graph.right + names), height / (2 * (graph.low + ROW)), 1);
+  whole = { x: graph.right / 2 + COLUMN / 8, y: 0, scale };
 }
 
 function show(x, y, scale) {
   view.scale = Math.min(Math.max(scale, whole.scale), LARGEST);
-  const right = Math.max(...graph.x), low = Math.max(...graph.y);
-  view.x = Math.min(Math.max(x, 0), right);
-  view.y = Math.min(Math.max(y, -low), low);
+  view.x = Math.min(Math.max(x, 0), Math.max(graph.right, whole.x));
+  view.y = Math.min(Math.max(y, -graph.low), graph.low);
   soon();
 }
 
@@ -104,7 +104,13 @@ function mark(pen, name, x, y, size) {
   if (name === "update") {
     const cut = size * 0.42;
     pen.moveTo(x - cut, y - size);
-    for (const [dx, dy] of [[cut, -size], [size, -cut], [size, cut], [cut, size], [-cut, size], [-size, cut], [-size, -cut]]) pen.lineTo(x + dx, y + dy);
+    pen.lineTo(x + cut, y - size);
+    pen.lineTo(x + size, y - cut);
+    pen.lineTo(x + size, y + cut);
+    pen.lineTo(x + cut, y + size);
+    pen.lineTo(x - cut, y + size);
+    pen.lineTo(x - size, y + cut);
+    pen.lineTo(x - size, y - cut);
     pen.closePath();
   } else if (name === "open") {
     pen.moveTo(x, y - size * 1.2);
@@ -133,8 +139,9 @@ function marks(pen, nodes, name, at, w, h) {
   pen.stroke();
 }
 
-function label(pen, node, at, w, h, room = Infinity) {
+function label(pen, node, at, w, h) {
   const x = sx(graph.x[node], at, w) + 11, y = sy(graph.y[node], at, h) + 4;
+  const room = COLUMN * at.scale - 26;
   if (x < -room || x > w || y < -10 || y > h + 10) return;
   const letters = Math.floor(room / 6.7);
   const name = graph.names[node];
@@ -167,10 +174,10 @@ function drawBitmap() {
   pen.lineWidth = 0.7;
   edges(pen, allPairs(), view, wide, high);
   pen.globalAlpha = 1;
-  for (const number of [3, 2, 1, 0]) marks(pen, graph.ofState[number], STATES[number], view, wide, high);
+  for (const name of [...STATES].reverse()) marks(pen, graph.ofState[name], name, view, wide, high);
   if (view.scale >= LEGIBLE) {
     write(pen);
-    for (let node = 0; node < graph.names.length; node++) label(pen, node, view, wide, high, COLUMN * view.scale - 26);
+    for (let node = 0; node < graph.names.length; node++) label(pen, node, view, wide, high);
   }
   Object.assign(drawn, view);
 }
@@ -178,13 +185,13 @@ function drawBitmap() {
 function write(pen) {
   pen.font = "12px system-ui, sans-serif";
   pen.fillStyle = colours.text;
-  pen.strokeStyle = colours.surface;
 }
 
 // What is picked, searched or pointed at stands out; all else fades.
 function drawOver() {
-  const chosen = picked >= 0 ? [picked, ...graph.needs[picked], ...graph.neededBy[picked]] : [...matches];
-  if (chosen.length || matches.size) {
+  const needs = graph.needs[picked] ?? [], neededBy = graph.neededBy[picked] ?? [];
+  const chosen = picked >= 0 ? [picked, ...needs, ...neededBy] : [...matches];
+  if (chosen.length) {
     screen.globalAlpha = 0.7;
     screen.fillStyle = colours.surface;
     screen.fillRect(0, 0, width, height);
@@ -193,11 +200,14 @@ function drawOver() {
   if (picked >= 0) {
     screen.strokeStyle = colours.focus;
     screen.lineWidth = 1;
-    screen.globalAlpha = 0.6;
-    edges(screen, [...graph.needs[picked].map((other) => [picked, other]), ...graph.neededBy[picked].map((other) => [other, picked])], view, width, height);
+    screen.globalAlpha = chosen.length > 100 ? 0.25 : 0.6;
+    edges(screen, needs.map((other) => [picked, other]), view, width, height);
+    edges(screen, neededBy.map((other) => [other, picked]), view, width, height);
     screen.globalAlpha = 1;
   }
-  for (const name of [...STATES].reverse()) marks(screen, chosen.filter((node) => state(node) === name), name, view, width, height);
+  for (const name of [...STATES].reverse()) {
+    marks(screen, chosen.filter((node) => state(node) === name), name, view, width, height);
+  }
   rings([...matches]);
   if (picked >= 0) rings([picked], 3);
   write(screen);
@@ -213,12 +223,16 @@ function rings(nodes, thick = 1.5) {
   screen.stroke();
 }
 
-function plate(node) { // a name that stays legible on whatever lies below it
+function plate(node) { // a name that stays legible on whatever lies below it, and inside the frame
+  const name = graph.names[node], mark = sx(graph.x[node]), y = sy(graph.y[node]) + 4;
+  if (mark < -20 || mark > width + 20) return;
+  const long = screen.measureText(name).width;
+  const x = mark + 11 + long < width ? mark + 11 : mark - 11 - long;
   screen.lineWidth = 4;
   screen.lineJoin = "round";
   screen.strokeStyle = colours.surface;
-  screen.strokeText(graph.names[node], sx(graph.x[node]) + 11, sy(graph.y[node]) + 4);
-  label(screen, node, view, width, height);
+  screen.strokeText(name, x, y);
+  screen.fillText(name, x, y);
 }
 
 const wholePixel = (number) => Math.round(number * ratio) / ratio; // between two a bitmap blurs
@@ -268,23 +282,27 @@ function pick(node) {
     else address.searchParams.delete(name);
   }
   const path = address.pathname + address.search;
-  window.htmx.ajax("GET", path, { target: "#picked", select: "#picked", selectOOB: "#table", swap: "outerHTML", push: path });
+  const swaps = { target: "#picked", select: "#picked", selectOOB: "#table", swap: "outerHTML" };
+  window.htmx.ajax("GET", path, { ...swaps, push: path });
   const { needs, neededBy, names } = graph;
-  const words = node < 0 ? "No package is picked" : `${names[node]} is picked: needed by ${neededBy[node].length}, needs ${needs[node].length}`;
-  document.querySelector("#announce").textContent = words;
+  document.querySelector("#announce").textContent =
+    node < 0 ? "No package is picked" : `${names[node]} is picked: needed by ${neededBy[node].length}, needs ${needs[node].length}`;
 }
 
-function find() {
-  const q = search.value.trim().toLowerCase();
-  matches = new Set(q ? [...graph.names.keys()].filter((node) => graph.names[node].toLowerCase().includes(q)) : []);
+const typed = () => search.value.trim().toLowerCase();
+
+function find() { // what the list shows
+  const q = typed(), wanted = new URLSearchParams(location.search).get("state");
+  const fits = (node) => graph.names[node].toLowerCase().includes(q) && (!wanted || state(node) === wanted);
+  matches = new Set(q || wanted ? [...graph.names.keys()].filter(fits) : []);
   soon();
 }
 
 function pickFound(event) {
-  if (!matches.size) return;
+  const q = typed();
+  if (!q || !matches.size) return;
   event.preventDefault();
   event.stopImmediatePropagation(); // htmx searches as one types
-  const q = search.value.trim().toLowerCase();
   const far = (node) => graph.names[node].length + (graph.names[node].startsWith(q) ? 0 : 1000);
   const node = [...matches].reduce((best, other) => (far(other) < far(best) ? other : best));
   pick(node);
@@ -381,7 +399,8 @@ function listen() {
   box.addEventListener("keydown", key);
   figure.querySelector("[data-zoom]").hidden = false;
   for (const button of figure.querySelectorAll("[data-zoom-by]")) {
-    button.addEventListener("click", () => (Number(button.dataset.zoomBy) ? zoom(Number(button.dataset.zoomBy)) : showAll()));
+    const by = Number(button.dataset.zoomBy);
+    button.addEventListener("click", () => (by ? zoom(by) : showAll()));
   }
   search.addEventListener("input", find);
   search.form.addEventListener("submit", pickFound, { capture: true });
