@@ -342,7 +342,7 @@ def list_scan_packages(request: HttpRequest, pk: Id, wanted: Annotated[PackagesW
 )
 def get_dependencies(request: HttpRequest, pk: Id, name: Name) -> Any:
     """What an installed package needs, what needs it, and what pulls it in."""
-    scan = with_counts(pk)
+    scan = with_counts(request, pk)
     shown = Shown.of(scan)
     if name not in shown.graph.needs:
         raise Http404(f"Scan {pk} found no package {name!r}.")

@@ -10,7 +10,6 @@ from functools import cached_property, lru_cache
 from typing import Any
 from urllib.parse import urlencode
 
-from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import get_object_or_404, render
 from django.urls import reverse
@@ -18,7 +17,7 @@ from django.utils.cache import get_conditional_response, patch_cache_control
 from django.views.decorators.gzip import gzip_page
 from django.views.decorators.http import require_safe
 
-from frontend.access import staff_only
+from frontend.access import staff_only, visible_scans
 from frontend.graph_drawing import Neighbour, Side, drawing
 from frontend.pages import Table, page_of, size_asked_for
 from frontend.vulnerability_pages import searched
@@ -138,7 +137,7 @@ def picked(shown: Shown, name: str) -> Picked | None:
 @staff_only
 def graph(request: HttpRequest, pk: int) -> HttpResponse:
     """?package=NAME: that one and its neighbours; else all, and ?node=NAME is the one that was clicked."""
-    scan = get_object_or_404(scans(), pk=pk)
+    scan = get_object_or_404(visible_scans(request).select_related("host", "snapshot"), pk=pk)
     context: dict[str, Any] = {"scan": scan, "host": scan.host}
     if not scan.has_counts:
         return render(request, "frontend/graph/nothing.html", context)
@@ -181,10 +180,6 @@ def package_page(request: HttpRequest, shown: Shown, name: str, context: dict[st
 def side_of(shown: Shown, name: str, key: str) -> Side:
     total = len(shown.neighbours(name, key))
     return Side(SIDES[key], shown.drawn(name, key), total, f"{address(shown.scan, name, key)}#list")
-
-
-def scans() -> QuerySet[Scan]:
-    return Scan.objects.select_related("host", "snapshot")
 
 
 def asked_for(request: HttpRequest, key: str) -> str:
@@ -258,7 +253,7 @@ def graph_data(request: HttpRequest, pk: int) -> HttpResponseBase:
 
     What is installed never changes; how it stands does, so the answer is asked for anew and has an ETag.
     """
-    scan = get_object_or_404(scans(), pk=pk)
+    scan = get_object_or_404(visible_scans(request).select_related("host", "snapshot"), pk=pk)
     if not scan.has_counts or scan.snapshot is None:
         raise Http404
     states, package_set = states_of(scan), scan.snapshot.package_set_id

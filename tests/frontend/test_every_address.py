@@ -44,7 +44,7 @@ NOTHING = {  # the same kinds: what does not exist
     **{kind: word.replace("zebra", "quaga").replace("6666", "7777") for kind, word in HIDDEN.items()},
     **dict.fromkeys(("host_pk", "scan", "risk", "open_update", "tag_pk"), 987654321),
 }
-CHANGING = re.compile(r'(csrfmiddlewaretoken|seen)" value="[^"]*"|[T ]\d\d:\d\d:\d\d')
+CHANGING = re.compile(r'(csrfmiddlewaretoken|seen)" value="[^"]*"|[T ]\d\d:\d\d:\d\d|just now|1 min( ago)?')
 MISSING = """
 There is a new address, {route!r}, and nobody has said how it is asked. Add it to ADDRESSES (or its model to MODELS) in
 tests/frontend/test_every_address.py: the kinds of its arguments, queries that would show what is hidden, and what one
@@ -89,6 +89,8 @@ ADDRESSES = {
     "security/package-scanner/scan/<int:pk>/": SCAN,
     "security/package-scanner/scan/<int:pk>/cancel/": SCAN,
     "security/package-scanner/scan/<int:pk>/export/<str:name>/": Address("scan csv"),
+    "security/package-scanner/scan/<int:pk>/graph/": SCAN,
+    "security/package-scanner/scan/<int:pk>/graph/data/": SCAN,
     "security/package-scanner/diff/": DIFF,
     "security/package-scanner/diff/export/<str:name>/": replace(DIFF, args="csv"),
     "security/feeds/": PLAIN,
@@ -121,6 +123,7 @@ ADDRESSES = {
     **{f"api/v1/hosts/<name>{what}": Address("host") for what in ("", "/updates", "/packages", "/vulnerabilities")},
     "api/v1/scans": Address(asks=("host={host}",), sends=({"host": "{host}"},)),
     **{f"api/v1/scans/<pk>{what}": SCAN for what in ("", "/cancel", "/updates", "/packages", "/vulnerabilities")},
+    "api/v1/scans/<pk>/packages/<name>/dependencies": Address("scan package"),
     "api/v1/vulnerabilities/<cve>": Address("cve"),
     "api/v1/feeds": PLAIN,
     "api/v1/risks": Address(asks=("q=zebr", "show=all")),
