@@ -14,12 +14,15 @@ from django.contrib.auth.decorators import login_required
 from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
 from django.contrib.contenttypes.views import shortcut
 from django.core.exceptions import PermissionDenied, ValidationError
+from django.db import transaction
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
 from django.middleware.csrf import CsrfViewMiddleware
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils import timezone
 
+from scanner import audit
+from scanner.audit import Actor, How
 from scanner.models import ApiToken, Host, HostLimit, Scan, Sight, SignInLink, Tag
 from scanner.models.host import HostQuerySet
 from scanner.models.scan import ScanQuerySet
@@ -63,6 +66,10 @@ class Caller:
     name: str
     trigger: Scan.Trigger
     sight: Sight
+
+    @property
+    def actor(self) -> Actor:
+        return Actor(self.name, How.API if self.trigger == Scan.Trigger.API else How.PAGE)
 
 
 class Backend(ModelBackend):
@@ -111,8 +118,18 @@ def check_tags(sight: Sight, names: Iterable[str]) -> None:
 # --- who may what -----------------------------------------------------------------------------------
 
 
+def actor(request: HttpRequest) -> Actor:
+    """Whoever has signed in, on a page."""
+    return Actor(request.user.get_username(), How.PAGE)
+
+
 def may_see(user: AbstractBaseUser | AnonymousUser) -> bool:
     return bool(user.is_active and getattr(user, "is_staff", False))
+
+
+def may_see_all(user: AbstractBaseUser | AnonymousUser) -> bool:
+    """Every host, and so what is about all of them."""
+    return may_see(user) and not sight_of(user).limited
 
 
 def may_run(user: AbstractBaseUser | AnonymousUser) -> bool:
@@ -127,11 +144,24 @@ def may_accept_risk(user: AbstractBaseUser | AnonymousUser) -> bool:
     return may_see(user) and user.has_perm("scanner.accept_risk")  # type: ignore[union-attr]
 
 
+def may_manage_schedules(user: AbstractBaseUser | AnonymousUser) -> bool:
+    return may_see(user) and user.has_perm("scanner.manage_schedules")  # type: ignore[union-attr]
+
+
+def may_change_settings(user: AbstractBaseUser | AnonymousUser) -> bool:
+    return may_see(user) and user.has_perm("scanner.change_setting")  # type: ignore[union-attr]
+
+
 def may_refresh_feeds(user: AbstractBaseUser | AnonymousUser) -> bool:
     return may_see(user) and user.has_perm("scanner.change_feed")  # type: ignore[union-attr]
 
 
-RIGHTS = {ApiToken.Scope.READ: may_see, ApiToken.Scope.SCAN: may_run, ApiToken.Scope.ADMIN: may_manage_webhooks}
+Right = Callable[[AbstractBaseUser | AnonymousUser], bool]
+RIGHTS: dict[str, Right] = {
+    ApiToken.Scope.READ: may_see,
+    ApiToken.Scope.SCAN: may_run,
+    ApiToken.Scope.ADMIN: may_manage_webhooks,
+}
 """What a session must be allowed at a door for programs that asks tokens for this scope."""
 
 
@@ -160,13 +190,17 @@ def pages_for(
 
 
 staff_only = pages_for(may_see)
+all_hosts_only = pages_for(may_see_all, ABOUT_ALL)
 managers_only = pages_for(may_manage_webhooks, "Your account may not manage webhooks.", about_all=True)
 accepters_only = pages_for(may_accept_risk, "Your account may not accept risks, nor withdraw that.")
+runners_only = pages_for(may_run, "Your account may not start scans.")
+schedulers_only = pages_for(may_manage_schedules, "Your account may not change schedules.", about_all=True)
 refreshers_only = pages_for(may_refresh_feeds, "Your account may not refresh feeds.", about_all=True)
 
 
-def caller(request: HttpRequest, scope: str) -> Caller:
-    """Who asks at a door for programs: a bearer token of that scope, or a session with its CSRF token.
+def caller(request: HttpRequest, scope: str, right: Right | None = None) -> Caller:
+    """Who asks at a door for programs: a bearer token of that scope, or a session with its CSRF token, of who has the
+    `right`, which is that of the scope unless it is said.
 
     Raises NotSignedIn or PermissionDenied. The view must be csrf_exempt: a token needs no CSRF token.
     """
@@ -178,7 +212,7 @@ def caller(request: HttpRequest, scope: str) -> Caller:
     if reason := CsrfCheck(empty).process_view(request, empty, (), {}):
         raise PermissionDenied(f"{reason} Reload the page.")
     own = sight_of(request.user)
-    if not RIGHTS[ApiToken.Scope(scope)](request.user):
+    if not (right or RIGHTS[scope])(request.user):
         about_all = scope == ApiToken.Scope.ADMIN and own.limited
         raise PermissionDenied(ABOUT_ALL if about_all else "Your account may not do this.")
     return Caller(request.user.get_username(), Scan.Trigger.DASHBOARD, own)
@@ -211,13 +245,17 @@ def new_sign_in_link(username: str = "") -> str:
     Raises User.DoesNotExist for a name that is not there.
     """
     users = get_user_model()._default_manager
-    if username:
-        user = users.get_by_natural_key(username)
-    else:
-        user = users.filter(is_superuser=True, is_active=True).order_by("pk").first() or users.create_superuser(
-            FIRST_USER
-        )
-    return reverse("sign-in-link", args=[SignInLink.objects.issue(user)])
+    with transaction.atomic():
+        user: Any
+        if username:
+            user = users.get_by_natural_key(username)
+        else:
+            user = users.filter(is_superuser=True, is_active=True).order_by("pk").first()
+        if user is None:
+            user = users.create_superuser(FIRST_USER)
+            audit.record(audit.COMMAND_LINE, "user.created", user, after={"is_superuser": True})
+        audit.record(audit.COMMAND_LINE, "link.created", user)
+        return reverse("sign-in-link", args=[SignInLink.objects.issue(user)])
 
 
 def use_sign_in_link(request: HttpRequest, text: str) -> HttpResponse:

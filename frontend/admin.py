@@ -5,18 +5,21 @@ from datetime import datetime
 from typing import Any
 
 from django.contrib import admin, messages
+from django.db import transaction
 from django.db.models import Count, Exists, Model, OuterRef, Q, QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.template.defaultfilters import filesizeformat
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django_celery_beat.models import CrontabSchedule, IntervalSchedule, PeriodicTask
 from kombu.exceptions import OperationalError as BrokerAway
 
 from frontend import feed_pages
 from frontend.access import may_manage_webhooks, may_refresh_feeds, sight
 from frontend.templatetags.words import distance
-from scanner.admin import OfSeenHosts, ReadOnly, TagFilter, asked_first
+from scanner import audit
+from scanner.admin import Audited, OfSeenHosts, ReadOnly, TagFilter, asked_first, audit_too, by
 from scanner.models import Attempt, Delivery, Event, Feed, Host, Scan, Tag, Webhook
 from scanner.models.host import HostQuerySet
 from scanner.webhooks import editing
@@ -37,7 +40,7 @@ class UseFilter(admin.SimpleListFilter):
 
 
 @admin.register(Host)
-class HostAdmin(OfSeenHosts):
+class HostAdmin(OfSeenHosts, Audited):
     """A host that has been scanned is not deleted, since its history would go with it: it is archived."""
 
     list_display = ["name", "tagged", "scheduled", "last_result", "archived_at"]
@@ -79,16 +82,20 @@ class HostAdmin(OfSeenHosts):
     @admin.action(description="Archive: they leave lists and counts", permissions=["change"])
     @asked_first("They are no longer scanned periodically. What is known of them is kept.")
     def archive(self, request: HttpRequest, hosts: HostQuerySet) -> None:
-        messages.success(request, f"{hosts.archive()} host(s) archived.")
+        with transaction.atomic():
+            audit.record_all(by(request), "host.archived", hosts.active())
+            messages.success(request, f"{hosts.archive()} host(s) archived.")
 
     @admin.action(description="Bring back from the archive", permissions=["change"])
     @asked_first()
     def bring_back(self, request: HttpRequest, hosts: HostQuerySet) -> None:
-        messages.success(request, f"{hosts.bring_back()} host(s) brought back.")
+        with transaction.atomic():
+            audit.record_all(by(request), "host.brought_back", hosts.exclude(archived_at=None))
+            messages.success(request, f"{hosts.bring_back()} host(s) brought back.")
 
 
 @admin.register(Tag)
-class TagAdmin(OfSeenHosts):
+class TagAdmin(OfSeenHosts, Audited):
     list_display = ["name", "hosts_with_it", "decides"]
     ordering = ["name"]  # which counting would lose
     search_fields = ["name"]
@@ -135,14 +142,14 @@ class WebhookAdmin(ForManagers):
     @asked_first()
     def disable(self, request: HttpRequest, webhooks: QuerySet[Webhook]) -> None:
         for webhook in webhooks:
-            webhook.pause(f"Disabled in the admin by {request.user.get_username()}.")
+            editing.pause(webhook, by(request), f"Disabled in the admin by {request.user.get_username()}.")
         messages.success(request, f"{len(webhooks)} webhook(s) disabled.")
 
     @admin.action(description="Resume", permissions=["view"])
     @asked_first()
     def resume(self, request: HttpRequest, webhooks: QuerySet[Webhook]) -> None:
         for webhook in webhooks:
-            webhook.resume()
+            editing.resume(webhook, by(request))
         messages.success(request, f"{len(webhooks)} webhook(s) resumed.")
 
     @admin.action(description="New secret: for 24 hours both sign", permissions=["view"])
@@ -150,7 +157,7 @@ class WebhookAdmin(ForManagers):
     def rotate(self, request: HttpRequest, webhooks: QuerySet[Webhook]) -> None:
         for webhook in webhooks:
             try:
-                secret = editing.rotate_secret(webhook)
+                secret = editing.rotate_secret(webhook, by(request))
             except editing.Refused as error:
                 messages.error(request, f"{webhook}: {error}")
             else:
@@ -185,7 +192,7 @@ class DeliveryAdmin(ForManagers):
     def redeliver(self, request: HttpRequest, deliveries: QuerySet[Delivery]) -> None:
         rows = [row for row in deliveries.select_related("event", "webhook") if not row.open]
         for row in rows:
-            send_again(row.event, row.webhook, row.body)
+            send_again(row.event, row.webhook, by(request), row.body)
         messages.success(request, f"{len(rows)} delivery(s) sent once more; those still on their way are left alone.")
 
 
@@ -226,8 +233,29 @@ class FeedAdmin(ReadOnly):
     def refresh_now(self, request: HttpRequest, feeds: QuerySet[Feed]) -> None:
         wanted = [feed.name for feed in feeds if feed.name in feed_pages.names()]
         try:
-            started = feed_pages.start(wanted)
+            started = feed_pages.start(wanted, by(request))
         except (BrokerAway, OSError):
             messages.error(request, feed_pages.NO_QUEUE)
         else:
             feed_pages.say_what_started(request, wanted, started)
+
+
+class Schedules(Audited):
+    """The actions of the package: they switch schedules on and off, and run them."""
+
+    def response_action(self, request: HttpRequest, queryset: QuerySet[Any], *where: Any) -> HttpResponse | None:
+        with transaction.atomic():
+            chosen = list(queryset.filter(pk__in=request.POST.getlist("_selected_action")))
+            answer = super().response_action(request, queryset, *where)
+            now = PeriodicTask.objects.in_bulk([task.pk for task in chosen])
+            for task in chosen:
+                if task.pk in now and now[task.pk].enabled != task.enabled:
+                    audit.record(by(request), "schedule.paused" if task.enabled else "schedule.resumed", task)
+            if request.POST.get("action") == "run_tasks":
+                audit.record_all(by(request), "schedule.run", chosen)
+        return answer
+
+
+audit_too(PeriodicTask, Schedules)
+audit_too(CrontabSchedule)
+audit_too(IntervalSchedule)

@@ -18,7 +18,6 @@ from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_POST, require_safe
 
 from frontend import access, live
-from scanner.announcing import announce
 from scanner.document import document, exposed, summary, utc
 from scanner.models import Host, Scan
 from scanner.models.host import HostQuerySet
@@ -212,8 +211,7 @@ def outcome_in_words(scan: Scan) -> str:
 @door("scan")
 def cancel(request: HttpRequest, caller: access.Caller, pk: int) -> HttpResponse:
     scan = get_object_or_404(access.visible_scans(caller).select_related("host"), pk=pk)
-    done = scan.cancel()
-    announce(scan)
+    done = tasks.cancel(scan, caller.actor)
     if "text/html" in request.headers.get("Accept", ""):
         return redirect(scan.host)
     if not done:

@@ -3,9 +3,11 @@
 from typing import Any
 
 from django.conf import settings
+from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest
 
 from frontend import access, api_limits
+from scanner.audit import Actor
 from scanner.webhooks.editing import Problem, Refused
 
 
@@ -19,11 +21,15 @@ class Token:
         " One that was made with `--tag TAG` is answered about the hosts with that tag, as if there were no others.",
     }
 
-    def __init__(self, scope: str) -> None:
+    def __init__(self, scope: str, right: access.Right | None, about_all: bool) -> None:
         self.scope = scope
+        self.right = right
+        self.about_all = about_all
 
     def __call__(self, request: HttpRequest) -> access.Caller:
-        caller = access.caller(request, self.scope)
+        caller = access.caller(request, self.scope, self.right)
+        if self.about_all and caller.sight.limited:
+            raise PermissionDenied(access.ABOUT_ALL)
         kind, _, text = request.headers.get("Authorization", "").partition(" ")
         if kind.lower() == "bearer":
             api_limits.count(text.strip())
@@ -48,5 +54,14 @@ class Session:
         return None
 
 
-def door_for(scope: str) -> list[Any]:
-    return [Token(scope), Session()]
+def actor(request: HttpRequest) -> Actor:
+    """Who has come in by one of these doors."""
+    return request.auth.actor  # type: ignore[attr-defined]
+
+
+def door_for(scope: str, right: access.Right | None = None, *, about_all: bool = False) -> list[Any]:
+    """`right`: what a session must be allowed, where that is not what goes with the scope.
+
+    `about_all`: closed to who sees only some hosts.
+    """
+    return [Token(scope, right, about_all), Session()]

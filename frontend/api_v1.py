@@ -15,7 +15,7 @@ from django.views.decorators.http import require_safe
 from ninja import NinjaAPI
 from ninja.errors import HttpError, ValidationError
 
-from frontend import access, api_limits, fleet_api, vulnerabilities_api, webhooks_api
+from frontend import access, api_limits, audit_api, fleet_api, schedules_api, vulnerabilities_api, webhooks_api
 from frontend.api_document import completed, operations
 from frontend.api_doors import door_for
 from scanner.models import ApiToken
@@ -65,7 +65,9 @@ def politely(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
 api = Api(title="Package security scanner", version="1", urls_namespace="api-v1", docs_url=None)
 api.add_router("", fleet_api.router, auth=door_for(ApiToken.Scope.READ))
 api.add_router("", vulnerabilities_api.router, auth=door_for(ApiToken.Scope.READ))
+api.add_router("", schedules_api.router, auth=door_for(ApiToken.Scope.READ, about_all=True))
 api.add_router("", webhooks_api.router, auth=door_for(ApiToken.Scope.ADMIN))
+api.add_router("", audit_api.router, auth=door_for(ApiToken.Scope.ADMIN, access.may_see_all))
 
 
 def problem(

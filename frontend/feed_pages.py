@@ -15,7 +15,9 @@ from django.utils import timezone
 from django.views.decorators.http import require_POST, require_safe
 from kombu.exceptions import OperationalError as BrokerAway
 
-from frontend.access import may_refresh_feeds, refreshers_only, staff_only, visible_hosts
+from frontend.access import actor, may_refresh_feeds, refreshers_only, staff_only, visible_hosts
+from scanner import audit
+from scanner.audit import Actor
 from scanner.models import Feed
 from scanner.models.host import HostQuerySet
 from scanner.vulnerabilities import feeds as known_feeds
@@ -73,7 +75,7 @@ def refresh(request: HttpRequest) -> HttpResponse:
         raise Http404(f"There is no feed {name!r}.")
     wanted = [name] if name else importing.wanted_feeds()
     try:
-        started = start(wanted)
+        started = start(wanted, actor(request))
     except (BrokerAway, OSError):
         return render(request, "503.html", {"message": NO_QUEUE}, status=503)
     say_what_started(request, wanted, started)
@@ -101,7 +103,7 @@ def names() -> list[str]:
 # --- reading anew -----------------------------------------------------------------------------------
 
 
-def start(wanted: Collection[str]) -> list[str]:
+def start(wanted: Collection[str], by: Actor) -> list[str]:
     """Have a worker read those of them that nobody reads now, and answer which. Without a queue nothing is changed."""
     started = claim(wanted)
     try:
@@ -110,6 +112,7 @@ def start(wanted: Collection[str]) -> list[str]:
     except BaseException:
         Feed.objects.filter(name__in=started, step=QUEUED).update(step="", step_since=None)
         raise
+    audit.record_all(by, "feed.refreshed", Feed.objects.filter(name__in=started))
     return started
 
 

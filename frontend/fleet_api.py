@@ -16,11 +16,10 @@ from pydantic import AwareDatetime, ConfigDict
 from frontend import api_limits
 from frontend import api_shapes as shapes
 from frontend.access import visible_hosts, visible_scans
-from frontend.api_doors import door_for
+from frontend.api_doors import actor, door_for
 from frontend.graph_pages import Shown
 from frontend.paging import LAST_ID, LIMIT, MOST, Id, Name, Text, Wanted, nothing_unknown, ordered, page_of
 from scanner import risk
-from scanner.announcing import announce
 from scanner.document import PACKAGE_FIELDS, document, shape, summary, update_shape, utc
 from scanner.models import ApiToken, Host, OpenUpdate, Scan
 from scanner.models.scan import Waiting
@@ -317,8 +316,7 @@ def get_scan(request: HttpRequest, pk: Id) -> Any:
 def cancel_scan(request: HttpRequest, pk: Id) -> Any:
     """A queued scan ends at once, a running one within a second or two. 409: it has ended already."""
     scan = scan_of(request, pk)
-    done = scan.cancel()
-    announce(scan)
+    done = tasks.cancel(scan, actor(request))
     if not done:
         scan.refresh_from_db()
         raise HttpError(409, f"This scan has ended already: it is {scan.state}.")

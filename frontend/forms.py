@@ -1,4 +1,5 @@
-"""Forms: of a webhook, which is checked where the API has it checked, too (scanner.webhooks.editing); of a risk."""
+"""Forms: of a webhook and a schedule, which are checked where the API has them checked, too (scanner.webhooks.editing,
+scanner.periodic); of a risk."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -9,7 +10,9 @@ from typing import Any
 from django import forms
 from django.db.models import QuerySet
 from django.utils import timezone
+from django_celery_beat.models import PeriodicTask
 
+from scanner import periodic
 from scanner.models import AcceptedRisk, Host, Sight, Tag, Webhook
 from scanner.models.finding import in_chunks
 from scanner.webhooks import editing
@@ -284,3 +287,113 @@ def risk_values(risk: AcceptedRisk) -> dict[str, Any]:
         "tags": tags,
         "reason": risk.reason,
     }
+
+
+# --- schedules --------------------------------------------------------------------------------------
+
+KIND_LABELS = [
+    ("hourly", "Hourly"),
+    ("daily", "Daily"),
+    ("weekly", "Weekly"),
+    ("monthly", "Monthly"),
+    ("cron", "By a cron expression"),
+]
+ALL = "all"
+
+
+class ScheduleForm(forms.Form):
+    name = forms.CharField(max_length=periodic.LONGEST_NAME, help_text="What it is for, such as: production, nightly.")
+    kind = forms.ChoiceField(choices=KIND_LABELS, widget=forms.RadioSelect, label="How often")
+    minute = forms.IntegerField(required=False, min_value=0, max_value=59, label="At minute")
+    time = forms.TimeField(
+        required=False,
+        input_formats=["%H:%M", "%H:%M:%S"],
+        widget=forms.TimeInput({"type": "time"}, "%H:%M"),
+        label="At",
+        error_messages={"invalid": "A time is like 02:00."},
+    )
+    days = forms.MultipleChoiceField(
+        choices=list(periodic.DAY_NAMES.items()), required=False, widget=forms.CheckboxSelectMultiple, label="On"
+    )
+    day_of_month = forms.IntegerField(
+        required=False,
+        min_value=1,
+        max_value=31,
+        label="On day",
+        help_text="A month without that day is left out: the 31st comes seven times a year, the 29th not in every "
+        "February.",
+    )
+    cron = forms.CharField(
+        required=False,
+        max_length=500,
+        label="Cron expression",
+        widget=forms.TextInput(
+            {"class": "mono", "placeholder": "30 2 * * 1-5", "autocomplete": "off", "spellcheck": "false"}
+        ),
+        help_text="Minute, hour, day of the month, month, day of the week. If both days are given, both must fit.",
+    )
+    time_zone = forms.ChoiceField(label="Time zone")
+    where = forms.ChoiceField(
+        choices=[(ALL, "All hosts that periodic scans include"), (TAGS, "Those with one of some tags")],
+        widget=forms.RadioSelect,
+        label="Which hosts",
+    )
+    tags = forms.CharField(
+        required=False,
+        widget=forms.TextInput({"autocomplete": "off", "spellcheck": "false", "autocapitalize": "off"}),
+        help_text="Separated by commas or spaces. Hosts that get the tag later are meant, too.",
+    )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["time_zone"].choices = [(zone, zone) for zone in periodic.zones()]  # type: ignore[attr-defined]
+        for name, field in self.fields.items():
+            if field.help_text:
+                field.widget.attrs["aria-describedby"] = f"id_{name}_helptext"
+
+    def clean_tags(self) -> list[str]:
+        if self.cleaned_data.get("where") != TAGS:
+            return []  # what is typed for another choice is kept, and left alone
+        return [tag.name for tag in chosen(Tag.objects.all(), BETWEEN_TAGS.split(self.cleaned_data["tags"]))]
+
+    @property
+    def wishes(self) -> dict[str, Any]:
+        """The cleaned values, as periodic takes them."""
+        said = self.cleaned_data
+        time = said.get("time")
+        return said | {"time": time and f"{time:%H:%M}", "tags": said.get("tags") or []}
+
+    def is_about(self, name: str) -> bool:
+        """Whether a field belongs to the kind that is chosen: what is wrong in another one does not matter."""
+        kind = str(self["kind"].value())
+        return name not in OF_KINDS or kind in OF_KINDS[name]
+
+    def full_clean(self) -> None:
+        super().full_clean()
+        for name in [name for name in self.errors if not self.is_about(name)]:
+            self.errors.pop(name)
+
+    def show(self, problems: list[editing.Problem]) -> None:
+        for problem in problems:
+            if problem.field not in self.errors:
+                self.add_error(problem.field if problem.field in self.fields else None, problem.message)
+
+
+OF_KINDS = {
+    "minute": ("hourly",),
+    "time": ("daily", "weekly", "monthly"),
+    "days": ("weekly",),
+    "day_of_month": ("monthly",),
+    "cron": ("cron",),
+}
+
+
+def schedule_values(task: PeriodicTask) -> dict[str, Any]:
+    """What the form shows at first."""
+    fresh = {"kind": "daily", "time": "02:00", "minute": 0, "day_of_month": 1, "days": ["mon"]}
+    fresh |= {"time_zone": periodic.default_zone(), "where": ALL}
+    if task.pk is None:
+        return fresh
+    wishes = periodic.wishes_of(task)
+    said = {name: value for name, value in wishes.items() if value is not None}
+    return fresh | said | {"tags": ", ".join(wishes["tags"]), "where": TAGS if wishes["tags"] else ALL}

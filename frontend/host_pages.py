@@ -10,6 +10,7 @@ from django.conf import settings
 from django.contrib import messages
 from django.core.exceptions import ValidationError
 from django.core.paginator import Page, Paginator
+from django.db import transaction
 from django.db.models import BigIntegerField, Count, Exists, ExpressionWrapper, F, OuterRef, Q, Subquery
 from django.db.models.functions import Coalesce, Lower
 from django.http import HttpRequest, HttpResponse, QueryDict
@@ -19,9 +20,10 @@ from django.utils import timezone
 from django.utils.http import urlencode
 from django.views.decorators.http import require_POST, require_safe
 
-from frontend.access import check_tags, sight, staff_only, visible_hosts
+from frontend.access import actor, check_tags, sight, staff_only, visible_hosts
 from frontend.templatetags.words import known, level_badge
-from scanner import risk
+from scanner import audit, risk, run_time
+from scanner.audit import Actor
 from scanner.models import Host, OpenUpdate, Scan, Tag
 from scanner.models.host import HostQuerySet, by_level
 from scanner.vulnerabilities import exposure
@@ -192,7 +194,7 @@ def hosts(request: HttpRequest) -> HttpResponse:
         "whole": whole,
         "ids": ",".join(str(row["host"].pk) for row in rows) if whole else "",
         "typed": request.GET.get("typed", "").replace("\0", ""),
-        "target_hours": settings.SECURITY_TARGET_HOURS,
+        "target_hours": run_time.value("SECURITY_TARGET_HOURS"),
     }
     return render(request, "frontend/hosts/list.html", context)
 
@@ -358,7 +360,10 @@ def add_tag(request: HttpRequest, chosen: Chosen) -> HttpResponse:
         if not names:
             raise ValidationError("Write the tag into the field first.")
         check_tags(sight(request), names)
-        Host.objects.filter(pk__in=chosen.hosts.order_by().values("pk")).add_tags(names)
+        with transaction.atomic():
+            before = tags_of(chosen.hosts)
+            Host.objects.filter(pk__in=list(before)).add_tags(names)
+            record_tags(actor(request), before)
     except ValidationError as error:
         messages.error(request, f"No tag was added. {' '.join(error.messages)}")
         return chosen.back_as_it_was()
@@ -378,16 +383,38 @@ def remove_tag(request: HttpRequest, chosen: Chosen) -> HttpResponse:
     except ValidationError as error:
         messages.error(request, f"No tag was removed. {' '.join(error.messages)}")
         return chosen.back_as_it_was()
-    Host.objects.filter(pk__in=chosen.hosts.order_by().values("pk")).remove_tags(names)
+    with transaction.atomic():
+        before = tags_of(chosen.hosts)
+        Host.objects.filter(pk__in=list(before)).remove_tags(names)
+        record_tags(actor(request), before)
     messages.success(request, f"{told(had, 'host', 'has', 'have')} the tag{tags_in_words(names)} no longer.")
     return chosen.back()
+
+
+def tags_of(hosts: Any) -> dict[int, list[str]]:
+    """The tags of each of these hosts."""
+    chosen = Host.objects.filter(pk__in=hosts.order_by().values("pk"))
+    found: dict[int, list[str]] = {}
+    for pk, name in chosen.order_by("tags__name").values_list("pk", "tags__name"):
+        found.setdefault(pk, []).extend([name] if name else [])
+    return found
+
+
+def record_tags(by: Actor, before: Mapping[int, list[str]]) -> None:
+    """Of those whose tags are others now."""
+    hosts = Host.objects.in_bulk(list(before))
+    after = tags_of(Host.objects.filter(pk__in=list(before)))
+    others = (pk for pk, names in before.items() if after[pk] != names)
+    audit.store(audit.entry(by, "host.tagged", hosts[pk], {"tags": before[pk]}, {"tags": after[pk]}) for pk in others)
 
 
 def archive(request: HttpRequest, chosen: Chosen) -> HttpResponse:
     hosts = chosen.hosts.filter(archived_at=None)
     if "confirmed" not in request.POST:
         return question(request, chosen, hosts, "archive")
-    number = hosts.archive()
+    with transaction.atomic():
+        audit.record_all(actor(request), "host.archived", hosts)
+        number = hosts.archive()
     messages.success(request, f"{told(number, 'host')} archived. What is known of them is kept.")
     return chosen.back()
 
@@ -396,7 +423,9 @@ def bring_back(request: HttpRequest, chosen: Chosen) -> HttpResponse:
     hosts = chosen.hosts.exclude(archived_at=None)
     if "confirmed" not in request.POST:
         return question(request, chosen, hosts, "bring-back")
-    number = hosts.bring_back()
+    with transaction.atomic():
+        audit.record_all(actor(request), "host.brought_back", hosts)
+        number = hosts.bring_back()
     messages.success(request, f"{told(number, 'host')} brought back.")
     return chosen.back()
 

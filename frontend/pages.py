@@ -10,19 +10,28 @@ from django.conf import settings
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.core.paginator import Paginator
+from django.db import transaction
 from django.db.models import Q, QuerySet, prefetch_related_objects
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.http import require_POST, require_safe
-from django_celery_beat.models import PeriodicTask
 
 from frontend import charts
-from frontend.access import check_tags, may_manage_webhooks, may_run, sight, staff_only, visible_hosts, visible_scans
+from frontend.access import (
+    actor,
+    check_tags,
+    may_manage_webhooks,
+    may_run,
+    sight,
+    staff_only,
+    visible_hosts,
+    visible_scans,
+)
 from frontend.api import chosen_host
 from frontend.vulnerability_pages import found_in_scan, vulnerability_count
-from scanner import risk, scanning
+from scanner import audit, periodic, risk, run_time, scanning
 from scanner.models import Host, Scan, Webhook
 from scanner.vulnerabilities.exposure import fixes
 from scanner.vulnerabilities.findings import what_is_missing
@@ -31,7 +40,6 @@ THEMES = ("light", "dark", "system")
 TREND_DAYS = 30
 HISTORY_ROWS = 20
 OFFERED = 50  # other hosts that the field for a host offers; any can be typed
-SCHEDULES = ("crontab", "interval", "solar", "clocked")
 LATEST_ROWS = 100
 SIZES = (100, 50, 250, 1000)  # rows a page; the first is the default
 STEPS = [name for name, _ in scanning.STEPS]
@@ -93,6 +101,7 @@ def dashboard(request: HttpRequest) -> HttpResponse:
     good, before = [*host.scans.with_counts().select_related("snapshot__package_set")[:2], None, None][:2]
     level = good.level_at(now) if good else risk.UNKNOWN
     days = daily_counts(host, now)
+    next_scan = periodic.next_scan(host, now)
     ranked = fixes(good) if good else []
     context = {
         "host": host,
@@ -106,15 +115,16 @@ def dashboard(request: HttpRequest) -> HttpResponse:
         "before": before,
         "oldest": min(host.open_updates.all(), key=attrgetter("since", "name"), default=None),
         "late": sum(fix.late for fix in ranked),
-        "target_hours": settings.SECURITY_TARGET_HOURS,
+        "target_hours": run_time.value("SECURITY_TARGET_HOURS"),
         "security": ranked[:LATEST_ROWS],
         "security_commands": [fix.update for fix in ranked[:LATEST_ROWS] if not fix.is_accepted],
         "unknown_cves": what_is_missing(good.distribution) if good else "",
         "trend": charts.trend(days, now),
         "days": days,
         "history": history,
-        "next_scan": next_scheduled_scan(host, now),
-        "metadata_max_age_days": settings.METADATA_MAX_AGE_DAYS,
+        "next_scan": next_scan,
+        "scan_is_due": next_scan is not None and next_scan <= now,
+        "metadata_max_age_days": run_time.value("METADATA_MAX_AGE_DAYS"),
         "steps": STEPS,
     }
     template = "frontend/hosts/archived.html" if host.archived_at else "frontend/dashboard.html"
@@ -131,7 +141,11 @@ def tags(request: HttpRequest) -> HttpResponse:
     names = request.POST.get("tags", "").replace(",", " ").split()
     try:
         check_tags(sight(request), {*names}.symmetric_difference(host.tag_names))
-        host.set_tags(names)
+        with transaction.atomic():
+            before = host.tag_names
+            host.set_tags(names)
+            if host.tag_names != before:
+                audit.record(actor(request), "host.tagged", host, {"tags": before}, {"tags": host.tag_names})
     except ValidationError as error:
         messages.error(request, f"The tags were not changed. {' '.join(error.messages)}")
     return redirect(host)
@@ -239,7 +253,7 @@ def page_of(rows: QuerySet[Any] | Sequence[Any], request: HttpRequest, size: int
 
 
 def metadata_too_old(good: Scan, now: datetime) -> bool:
-    limit = timedelta(days=settings.METADATA_MAX_AGE_DAYS)
+    limit = timedelta(days=run_time.value("METADATA_MAX_AGE_DAYS"))
     return good.metadata_date is None or now - good.metadata_date > limit
 
 
@@ -252,12 +266,3 @@ def daily_counts(host: Host, now: datetime) -> list[tuple[datetime, int | None, 
             local = timezone.localtime(date)
             days[local.date()] = (local, security, total)
     return list(days.values())
-
-
-def next_scheduled_scan(host: Host, now: datetime) -> datetime | None:
-    """When Beat will next start a scan of this host, by the schedules in the admin; None where there is none."""
-    if host.archived_at or not host.scheduled:
-        return None
-    tasks = PeriodicTask.objects.filter(task="tasks.scans.scan_hosts", enabled=True).select_related(*SCHEDULES)
-    waits = [task.schedule.is_due(task.last_run_at or now).next for task in tasks]
-    return (now + timedelta(seconds=min(waits) + 30)).replace(second=0, microsecond=0) if waits else None

@@ -14,11 +14,13 @@ from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.http import require_http_methods, require_safe
 
-from frontend.access import accepters_only, sight, staff_only
+from frontend.access import accepters_only, actor, sight, staff_only
 from frontend.forms import EVERYWHERE, HOSTS, TAGS, USUAL_DAYS, RiskForm, risk_values
 from frontend.pages import page_of
 from frontend.templatetags.words import distance
 from frontend.vulnerability_pages import counted
+from scanner import audit
+from scanner.audit import Actor
 from scanner.models import AcceptedRisk, Finding, Host, KnownExploited, Sight, Tag
 from scanner.models.accepted_risk import AcceptedRiskQuerySet
 from scanner.models.host import HostQuerySet
@@ -103,7 +105,7 @@ def accept(request: HttpRequest) -> HttpResponse:
     unseen = False
     if request.method == "POST" and form.is_valid() and effect and CHECK not in request.POST:
         if request.POST.get("seen") == effect.about:
-            risk = save(form.cleaned_data, request.user.get_username())
+            risk = save(form.cleaned_data, actor(request))
             messages.success(request, f"The risk of {risk} is accepted until {day(risk.until)}.")
             return redirect(f"{reverse('accepted-risks')}#risk-{risk.pk}")
         unseen = True
@@ -126,12 +128,14 @@ def first_values(request: HttpRequest) -> dict[str, Any]:
     return {**asked, "hosts": host, "where": where, "until": until}
 
 
-def save(wishes: dict[str, Any], by: str) -> AcceptedRisk:
+def save(wishes: dict[str, Any], by: Actor) -> AcceptedRisk:
     own = {name: wishes[name] for name in ("cve", "package", "reason", "until")}
     with transaction.atomic():
-        risk = AcceptedRisk.objects.create(**own, everywhere=wishes["where"] == EVERYWHERE, accepted_by=by)
+        risk = AcceptedRisk.objects.create(**own, everywhere=wishes["where"] == EVERYWHERE, accepted_by=by.name)
         risk.hosts.set(wishes["hosts"])
         risk.tags.set(wishes["tags"])
+        where = {place: [str(row) for row in wishes[place]] for place in (HOSTS, TAGS)}
+        audit.record(by, "risk.accepted", risk, after=own | {"everywhere": risk.everywhere} | where)
     return risk
 
 
@@ -228,6 +232,7 @@ def chosen_of(hosts: QuerySet[Host], where: str, chosen: list[int]) -> QuerySet[
 
 @require_http_methods(["GET", "HEAD", "POST"])
 @accepters_only
+@transaction.atomic
 def withdraw(request: HttpRequest, pk: int) -> HttpResponse:
     own = sight(request)
     risk: Any = get_object_or_404(AcceptedRisk.objects.seen_by(own).with_some_places_of(own, NAMED), pk=pk)
@@ -240,6 +245,7 @@ def withdraw(request: HttpRequest, pk: int) -> HttpResponse:
     if risk.holds and request.method != "POST":
         return render(request, "frontend/risks/withdraw.html", {"risk": risk})
     if risk.withdraw(request.user.get_username()):
+        audit.record(actor(request), "risk.withdrawn", risk)
         messages.success(request, f"The risk of {risk} is no longer accepted: from now on it is open again.")
         return redirect("accepted-risks")
     risk.refresh_from_db(fields=["withdrawn_by", "withdrawn_at"])

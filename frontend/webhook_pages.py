@@ -9,9 +9,10 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_POST, require_safe
 
-from frontend.access import managers_only
+from frontend.access import actor, managers_only
 from frontend.forms import WebhookForm, first_values
 from frontend.pages import page_of
+from scanner import audit
 from scanner.models import Delivery, Event, Webhook
 from scanner.webhooks import delivering, editing, filters, preview
 from scanner.webhooks.events import DIGEST, EVENT_TYPES
@@ -68,10 +69,10 @@ def edit_form(request: HttpRequest, webhook: Webhook) -> HttpResponse:
 
 def save(request: HttpRequest, webhook: Webhook, form: WebhookForm) -> HttpResponse:
     if webhook.pk:
-        editing.change(webhook, form.wishes)
+        editing.change(webhook, form.wishes, actor(request))
         messages.success(request, f"{webhook} has been saved.")
         return redirect(webhook)
-    webhook, secret = editing.create(webhook.kind, form.wishes, request.user.get_username())
+    webhook, secret = editing.create(webhook.kind, form.wishes, actor(request))
     messages.success(request, f"{webhook} has been saved. From now on it hears of what happens.")
     request.session[NEW_SECRET] = [webhook.pk, secret]
     return redirect(webhook)
@@ -125,7 +126,7 @@ def delete(request: HttpRequest, pk: int) -> HttpResponse:
     doomed = get_object_or_404(Webhook, pk=pk)
     if request.method != "POST":
         return render(request, "frontend/webhooks/delete.html", {"webhook": doomed, "log": doomed.deliveries.count()})
-    doomed.delete()
+    editing.delete(doomed, actor(request))
     messages.success(request, f"{doomed} has been deleted, with its log.")
     return redirect("webhooks")
 
@@ -136,10 +137,10 @@ def switch(request: HttpRequest, pk: int) -> HttpResponse:
     """Pause or resume it."""
     shown = get_object_or_404(Webhook, pk=pk)
     if shown.state in (Webhook.State.PAUSED, Webhook.State.DISABLED):
-        shown.resume()
+        editing.resume(shown, actor(request))
         messages.success(request, f"{shown} is active again.")
     else:
-        shown.pause(f"Paused by {request.user.get_username()}.")
+        editing.pause(shown, actor(request))
         messages.success(request, f"{shown} is paused: it hears of nothing until it is resumed.")
     return redirect(shown)
 
@@ -149,7 +150,7 @@ def switch(request: HttpRequest, pk: int) -> HttpResponse:
 def rotate(request: HttpRequest, pk: int) -> HttpResponse:
     shown = get_object_or_404(Webhook, pk=pk)
     try:
-        request.session[NEW_SECRET] = [shown.pk, editing.rotate_secret(shown)]
+        request.session[NEW_SECRET] = [shown.pk, editing.rotate_secret(shown, actor(request))]
     except editing.Refused as error:
         messages.error(request, str(error))
     return redirect(shown)
@@ -218,6 +219,7 @@ def test_result(request: HttpRequest, draft: Webhook, problems: list[editing.Pro
     if not problems:
         try:
             delivery, sent = delivering.test(draft)
+            audit.record(actor(request), "webhook.tested", draft, after={"delivered": sent.answer.ok})
             attempt = delivering.attempt_of(delivery, sent)
             context |= {"delivery": delivery, "attempt": attempt, "ok": sent.answer.ok}
         except delivering.TooManyTests as error:
@@ -259,7 +261,7 @@ def redeliver(request: HttpRequest, pk: int) -> HttpResponse:
     if row.open:
         messages.error(request, "It is still on its way: wait for its end, or pause the webhook.")
         return redirect(row)
-    again = tasks.send_again(row.event, row.webhook, row.body)
+    again = tasks.send_again(row.event, row.webhook, actor(request), row.body)
     messages.success(request, "It is being sent once more, with the same event id.")
     return redirect(again)
 
@@ -282,6 +284,6 @@ def replay(request: HttpRequest, pk: str) -> HttpResponse:
     """Send an event to a webhook by hand, whatever its filter says."""
     shown = get_object_or_404(Event, pk=pk)
     chosen = get_object_or_404(Webhook, pk=chosen_id(request))
-    again = tasks.send_again(shown, chosen)
+    again = tasks.send_again(shown, chosen, actor(request))
     messages.success(request, f"It is being sent to {chosen}.")
     return redirect(again)

@@ -10,6 +10,8 @@ from ninja import Field, Query, Router, Schema, Status
 from ninja.errors import HttpError
 from pydantic import ConfigDict
 
+from frontend.api_doors import actor
+from scanner import audit
 from scanner.document import utc
 from scanner.models import Attempt, Delivery, Event, Webhook
 from scanner.webhooks import delivering, editing
@@ -158,7 +160,7 @@ def list_webhooks(request: HttpRequest) -> Any:
 def create_webhook(request: HttpRequest, wishes: NewWebhook) -> Any:
     """Make a webhook. The `secret` of a standard one is shown only in this answer."""
     values = wanted(wishes) | {"name": wishes.name}
-    webhook, secret = editing.create(values.pop("kind"), values, request.auth.name)  # type: ignore[attr-defined]
+    webhook, secret = editing.create(values.pop("kind"), values, actor(request))
     return Status(201, shown(webhook) | {"secret": secret or None})
 
 
@@ -173,11 +175,11 @@ def change_webhook(request: HttpRequest, pk: int, wishes: ChangedWebhook) -> Any
     webhook = get_object_or_404(Webhook, pk=pk)
     values = wanted(wishes)
     paused = values.pop("paused", None)
-    editing.change(webhook, values)
+    editing.change(webhook, values, actor(request))
     if paused is True:
-        webhook.pause(f"Paused by {request.auth.name}.")  # type: ignore[attr-defined]
+        editing.pause(webhook, actor(request))
     elif paused is False:
-        webhook.resume()
+        editing.resume(webhook, actor(request))
     return shown(webhook)
 
 
@@ -186,24 +188,26 @@ def replace_webhook(request: HttpRequest, pk: int, wishes: Wishes) -> Any:
     """Say anew what it is to hear; an address that is left out stays."""
     webhook = get_object_or_404(Webhook, pk=pk)
     values = {name: value for name, value in wishes.dict().items() if value is not None or name in NULLABLE}
-    editing.change(webhook, values)
+    editing.change(webhook, values, actor(request))
     return shown(webhook)
 
 
 @router.delete("/webhooks/{pk}", response={204: None})
 def delete_webhook(request: HttpRequest, pk: int) -> Any:
     """Delete it, and its delivery log."""
-    get_object_or_404(Webhook, pk=pk).delete()
+    editing.delete(get_object_or_404(Webhook, pk=pk), actor(request))
     return Status(204, None)
 
 
 @router.post("/webhooks/{pk}/test", response=TestResult)
 def test_webhook(request: HttpRequest, pk: int) -> Any:
     """Send it the last scan's event now, and wait for the answer. It stands in the delivery log, too."""
+    webhook = get_object_or_404(Webhook, pk=pk)
     try:
-        delivery, sent = delivering.test(get_object_or_404(Webhook, pk=pk))
+        delivery, sent = delivering.test(webhook)
     except delivering.TooManyTests as error:
         raise HttpError(429, str(error)) from error
+    audit.record(actor(request), "webhook.tested", webhook, after={"delivered": sent.answer.ok})
     return {
         "delivery": delivery.pk,
         "ok": sent.answer.ok,
@@ -217,7 +221,7 @@ def test_webhook(request: HttpRequest, pk: int) -> Any:
 def rotate_secret(request: HttpRequest, pk: int) -> Any:
     """A new secret, shown only now. For 24 h deliveries are signed with both."""
     webhook = get_object_or_404(Webhook, pk=pk)
-    secret = editing.rotate_secret(webhook)
+    secret = editing.rotate_secret(webhook, actor(request))
     return {"secret": secret, "previous_secret_expires_at": utc(webhook.previous_secret_expires_at)}
 
 
@@ -256,7 +260,7 @@ def get_delivery(request: HttpRequest, pk: int) -> Any:
 def redeliver(request: HttpRequest, pk: int) -> Any:
     """Send it once more, with the same event id, as a new delivery."""
     row = get_object_or_404(Delivery.objects.select_related("event__host", "webhook"), pk=pk)
-    return Status(202, outline(tasks.send_again(row.event, row.webhook, row.body)))
+    return Status(202, outline(tasks.send_again(row.event, row.webhook, actor(request), row.body)))
 
 
 @router.get("/events/{pk}", url_name="event")
@@ -274,7 +278,8 @@ def get_event(request: HttpRequest, pk: str) -> Any:
 def replay_event(request: HttpRequest, pk: str, webhook: Annotated[int, Query(description="Its id")]) -> Any:
     """Send an event to a webhook by hand, whatever its filter says."""
     event = get_object_or_404(Event.objects.select_related("host"), pk=pk)
-    return Status(202, outline(tasks.send_again(event, get_object_or_404(Webhook, pk=webhook))))
+    again = tasks.send_again(event, get_object_or_404(Webhook, pk=webhook), actor(request))
+    return Status(202, outline(again))
 
 
 NULLABLE = {"repeat_hours", "quiet_from", "quiet_to", "muted_until"}

@@ -170,6 +170,7 @@ try:
     SCAN_REFRESH = env.bool("SCAN_REFRESH", True)
     METADATA_MAX_AGE_DAYS = env.int("METADATA_MAX_AGE_DAYS", 7, validate=validate.Range(min=1))
     SECURITY_TARGET_HOURS = env.int("SECURITY_TARGET_HOURS", 48, validate=validate.Range(min=1))
+    AUDIT_DAYS = env.int("AUDIT_DAYS", 730, validate=validate.Range(min=30))
     ARCH_TRACKER = env.str("ARCH_TRACKER", "", validate=address_or_file)  # package_managers.arch_tracker reads it, too
 
     # --- vulnerabilities ------------------------------------------------------------------------

@@ -1,4 +1,5 @@
-"""The admin: history is read-only, schedules and task results come from their own packages.
+"""The admin: history is read-only, schedules and task results come from their own packages. What is changed here
+stands in the audit log.
 
 Who sees only some hosts sees the rows of these, and of what is about all hosts nothing: frontend.access.Backend.
 """
@@ -11,15 +12,34 @@ from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.auth.admin import GroupAdmin, UserAdmin
 from django.contrib.auth.models import Group, User
+from django.db import transaction
 from django.db.models import Model, QuerySet
-from django.http import HttpRequest, HttpResponse
+from django.forms import ModelChoiceField, ModelMultipleChoiceField
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.template.response import TemplateResponse
 from django.utils import timezone
 
-from scanner.models import AcceptedRisk, ApiToken, Host, HostLimit, OpenUpdate, Scan, Sight, Snapshot, Tag
+from scanner import audit
+from scanner.audit import CHANGED, Actor, How
+from scanner.models import (
+    AcceptedRisk,
+    ApiToken,
+    AuditEntry,
+    Host,
+    HostLimit,
+    OpenUpdate,
+    Scan,
+    Sight,
+    Snapshot,
+    Tag,
+)
 
 NAMED = 20  # rows that are named, where there are more
 MOST_TAGS = 100  # that a filter offers
+
+NOUNS = {"periodictask": "schedule", "crontabschedule": "crontab", "intervalschedule": "interval", "apitoken": "token"}
+NOUNS |= {"openupdate": "update"}
+SECRET = ("password",)
 
 Action = Callable[[Any, HttpRequest, Any], HttpResponse | None]
 
@@ -85,7 +105,76 @@ class TagFilter(admin.SimpleListFilter):
         return rows.filter(**{"tags__name" if rows.model is Host else "host__tags__name": self.value()})
 
 
-class ReadOnly(admin.ModelAdmin):
+# --- the audit log ----------------------------------------------------------------------------------
+
+
+def by(request: HttpRequest) -> Actor:
+    return Actor(request.user.get_username(), How.ADMIN)
+
+
+def verb(model: type[Model], done: str) -> str:
+    """The action's name: schedule.changed"""
+    name = str(model._meta.model_name)
+    wanted = f"{NOUNS.get(name, name)}.{done}"
+    return wanted if wanted in audit.ACTIONS else f"record.{done}"
+
+
+class Audited(admin.ModelAdmin):
+    """What is made, changed and deleted is told, in the transaction in which the admin does it."""
+
+    def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
+        super().save_related(request, form, formsets, change)
+        fields = {field.name for field in self.model._meta.get_fields()}
+        changed = [name for name in form.changed_data if name in fields and name not in SECRET]
+        before = {name: told(first_value(form, name)) for name in changed} if change else {}
+        after = {name: told(form.cleaned_data[name]) for name in changed}
+        if not change or before != after:
+            audit.record(
+                by(request), verb(self.model, "changed" if change else "created"), form.instance, before, after
+            )
+
+    def delete_model(self, request: HttpRequest, obj: Model) -> None:
+        audit.record(by(request), verb(self.model, "deleted"), obj)
+        super().delete_model(request, obj)
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
+        with transaction.atomic():
+            audit.record_all(by(request), verb(self.model, "deleted"), queryset)
+            super().delete_queryset(request, queryset)
+
+
+def first_value(form: Any, name: str) -> Any:
+    """A row, where the form knows its id."""
+    value, field = form.initial.get(name), form.fields[name]
+    alone = isinstance(field, ModelChoiceField) and not isinstance(field, ModelMultipleChoiceField)
+    return field.to_python(value) if alone else value
+
+
+def told(value: Any) -> Any:
+    """Of a field of a form: rows by their names."""
+    if isinstance(value, (list, QuerySet)):
+        return sorted(map(str, value))
+    return value if value is None or isinstance(value, (bool, int)) else str(value)
+
+
+def audit_too(model: type[Model], more: type[admin.ModelAdmin] = Audited) -> None:
+    """Let a package's own admin of a model tell of what is done there."""
+    own = type(admin.site.get_model_admin(model))
+    admin.site.unregister(model)
+    admin.site.register(model, type(own.__name__, (more, own), {}))
+
+
+class AuditedUsers(Audited):
+    def user_change_password(self, request: HttpRequest, id: str, form_url: str = "") -> HttpResponseBase:
+        with transaction.atomic():
+            answer: HttpResponseBase = super().user_change_password(request, id, form_url)  # type: ignore[misc]
+            if request.method == "POST" and answer.status_code == 302:
+                user = User.objects.get(pk=id)
+                audit.record(by(request), "user.password_changed", user, after={"password": CHANGED})
+        return answer
+
+
+class ReadOnly(Audited):
     """What has happened is neither edited nor deleted."""
 
     show_full_result_count = False  # of a search: history is long
@@ -166,8 +255,10 @@ class AcceptedRiskAdmin(OfSeenHosts, ReadOnly):
     @asked_first("A risk that has been withdrawn stays so; it can be accepted anew.")
     def withdraw(self, request: HttpRequest, risks: QuerySet[AcceptedRisk]) -> None:
         mine = [risk for risk in risks if not risk.beyond]  # type: ignore[attr-defined]
-        done = sum(risk.holds and risk.withdraw(request.user.get_username()) for risk in mine)
-        messages.success(request, f"{done} accepted risk(s) withdrawn; those that held no more are left alone.")
+        with transaction.atomic():
+            done = [risk for risk in mine if risk.holds and risk.withdraw(request.user.get_username())]
+            audit.record_all(by(request), "risk.withdrawn", done)
+        messages.success(request, f"{len(done)} accepted risk(s) withdrawn; those that held no more are left alone.")
         if len(mine) < len(risks):
             messages.warning(request, "Those that hold also where you may not look are left alone, too.")
 
@@ -197,7 +288,10 @@ class ApiTokenAdmin(ReadOnly):
     @admin.action(description="Revoke the selected tokens", permissions=["delete"])
     @asked_first("What uses them is refused from then on. That cannot be undone: make a new token instead.")
     def revoke(self, request: HttpRequest, tokens: QuerySet[ApiToken]) -> None:
-        revoked = tokens.filter(revoked_at=None).update(revoked_at=timezone.now())
+        with transaction.atomic():
+            valid = tokens.filter(revoked_at=None).select_for_update()
+            audit.record_all(by(request), "token.revoked", valid)
+            revoked = valid.update(revoked_at=timezone.now())
         messages.success(request, f"{revoked} token(s) revoked.")
 
 
@@ -219,17 +313,17 @@ admin.site.unregister([User, Group])
 
 
 @admin.register(User)
-class LimitedUserAdmin(UserAdmin):
+class LimitedUserAdmin(AuditedUsers, UserAdmin):  # type: ignore[misc]
     inlines = (HostLimitInline,)
 
 
 @admin.register(Group)
-class LimitedGroupAdmin(GroupAdmin):
+class LimitedGroupAdmin(Audited, GroupAdmin):
     inlines = (HostLimitInline,)
 
 
 @admin.register(HostLimit)
-class HostLimitAdmin(admin.ModelAdmin):
+class HostLimitAdmin(Audited):
     """All of them in one list; they stand on the pages of their user or group, too."""
 
     list_display = ["whose", "kind", "hosts"]
@@ -251,3 +345,14 @@ class HostLimitAdmin(admin.ModelAdmin):
     @admin.display(description="sees the hosts")
     def hosts(self, limit: HostLimit) -> str:
         return in_words(Sight({tag.pk: tag.name for tag in limit.tags.all()}))
+
+
+@admin.register(AuditEntry)
+class AuditEntryAdmin(ReadOnly):
+    list_display = ["at", "actor", "how", "action", "target"]
+    list_filter = ["how", "action"]
+    search_fields = ["actor", "target"]
+    date_hierarchy = "at"
+
+    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False

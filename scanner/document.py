@@ -4,8 +4,7 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from django.conf import settings
-
+from scanner import run_time
 from scanner.models import Package, Scan, Update
 from scanner.package_managers.interface import Installed
 from scanner.package_managers.interface import Update as FoundUpdate
@@ -97,7 +96,7 @@ def exposed(scan: Scan, ranked: Sequence[Fix] | None) -> dict[str, Any]:
         "known_exploited": amounts.known_exploited,
         "oldest_security_update_hours": None if amounts.oldest_hours is None else round(amounts.oldest_hours, 1),
         "late_security_updates": amounts.late,
-        "target_hours": settings.SECURITY_TARGET_HOURS,
+        "target_hours": run_time.value("SECURITY_TARGET_HOURS"),
         "fix_first": first_fix(amounts.first),
     }
 

@@ -21,7 +21,7 @@ from redis import Redis, RedisError
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from scanner import risk
+from scanner import risk, run_time
 from scanner.models import Attempt, Delivery, Event, Feed, Host, OpenUpdate, PackageSet, Scan, Update, Webhook
 from scanner.models.finding import in_chunks
 from scanner.models.host import HostQuerySet
@@ -217,7 +217,7 @@ def scans_of(ids: Iterable[int]) -> dict[int | None, tuple[Any, ...]]:
 
 
 def add_hosts(samples: Samples, hosts: Sequence[Known], now: datetime) -> None:
-    max_age = timedelta(days=settings.METADATA_MAX_AGE_DAYS)
+    max_age = timedelta(days=run_time.value("METADATA_MAX_AGE_DAYS"))
     waiting = {host: (late, oldest) for host, late, oldest in open_updates(now)}
     statuses: Counter[str] = Counter()
     put, at = samples.put, now.timestamp()

@@ -9,6 +9,8 @@ from django.db import InterfaceError, transaction
 from django.db import OperationalError as DatabaseAway
 from kombu.exceptions import OperationalError as BrokerAway
 
+from scanner import audit
+from scanner.audit import Actor
 from scanner.models import Delivery, Event, Webhook
 from scanner.webhooks import delivering, digests, events, log
 from scanner.webhooks import fan_out as fanning_out
@@ -72,9 +74,15 @@ def prune_log() -> dict[str, int]:
     return log.prune()
 
 
-def send_again(event: Event, webhook: Webhook, body: str = "") -> Delivery:
+@transaction.atomic
+def send_again(event: Event, webhook: Webhook, by: Actor, body: str = "") -> Delivery:
     """Send an event by hand, with the same id, as a new delivery. `body`: exactly what was sent before."""
     delivery = Delivery.objects.again(event, webhook, body)
+    about = {"event": event.pk, "webhook": str(webhook)}
+    if body:
+        audit.record(by, "delivery.redelivered", delivery, after=about)
+    else:
+        audit.record(by, "event.replayed", event, after=about)
     transaction.on_commit(lambda: hand_on([(delivery.pk, webhook.kind)]))
     return delivery
 

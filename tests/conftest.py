@@ -1,10 +1,14 @@
-"""For all tests: the static files, collected once, since pages name them by their hash, and quick passwords."""
+"""For all tests: the static files, collected once, since pages name them by their hash; quick passwords; settings that
+are read anew.
+"""
 
 from typing import Any
 
 import pytest
 from django.conf import settings
 from django.core.management import call_command
+
+from scanner import run_time
 
 
 @pytest.hookimpl(trylast=True)
@@ -24,3 +28,10 @@ def static_files() -> None:
 def quick_passwords(settings: Any) -> None:
     """Accounts of tests have no secret worth a third of a second of hashing."""
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher", *settings.PASSWORD_HASHERS]
+
+
+@pytest.fixture(autouse=True)
+def chosen_settings() -> None:
+    """What a test chooses does not outlive it, and what it has read does not end in the middle of it."""
+    run_time.KEPT = 10**6
+    run_time.forget()

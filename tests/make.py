@@ -97,6 +97,8 @@ def make_user(
     webhooks: bool = False,
     accept_risk: bool = False,
     refresh_feeds: bool = False,
+    manage_schedules: bool = False,
+    change_settings: bool = False,
 ) -> User:
     user = User.objects.create_user(name, password="correct horse battery", is_staff=staff)
     rights = {
@@ -104,6 +106,8 @@ def make_user(
         "manage_webhooks": webhooks,
         "accept_risk": accept_risk,
         "change_feed": refresh_feeds,
+        "manage_schedules": manage_schedules,
+        "change_setting": change_settings,
     }
     wanted = [codename for codename, has in rights.items() if has]
     user.user_permissions.set(Permission.objects.filter(codename__in=wanted, content_type__app_label="scanner"))

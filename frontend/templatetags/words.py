@@ -4,13 +4,16 @@ import json
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from django import template
+from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html
+from django.utils.http import urlencode
 from django.utils.safestring import SafeString, mark_safe
 
-from scanner.models import Delivery, Webhook
+from scanner.models import AuditEntry, Delivery, Webhook
 from scanner.risk import Level
 from scanner.vulnerabilities.package_states import STATES as PACKAGE_STATES
 from scanner.vulnerabilities.places import WORDS
@@ -184,6 +187,13 @@ def age(since: datetime) -> SafeString:
     return time_element(since, span(timezone.now() - since), "age")
 
 
+@register.simple_tag
+def in_zone(date: datetime, zone: str | None) -> SafeString:
+    """ "Thu 26 Nov 2026, 02:00 CET": by the clock of that zone, wherever the reader is."""
+    local = date.astimezone(ZoneInfo(zone) if zone else timezone.get_current_timezone())
+    return format_html('<time datetime="{}">{}</time>', local.isoformat(), f"{local:%a %-d %b %Y, %H:%M %Z}")
+
+
 def time_element(date: datetime, text: str, kind: str) -> SafeString:
     return format_html(
         '<time datetime="{}" title="{} {}" data-time="{}">{}</time>',
@@ -295,3 +305,43 @@ def pretty(value: Any) -> str:
         except ValueError:
             return str(value)
     return json.dumps(value, indent=2, ensure_ascii=False)
+
+
+# --- the audit log --------------------------------------------------------------------------------
+
+TARGET_PAGES = {
+    "scan": lambda entry: reverse("scan", args=[entry.target_id]),
+    "host": lambda entry: f"{reverse('dashboard')}?{urlencode({'host': entry.target})}",
+    "risk": lambda entry: f"{reverse('accepted-risks')}?risk={entry.target_id}",
+    "schedule": lambda entry: f"{reverse('schedules')}#schedule-{entry.target_id}",
+}
+
+
+@register.filter
+def action_name(action: str) -> str:
+    """ "host: brought back" of host.brought_back"""
+    return action.replace(".", ": ").replace("_", " ")
+
+
+@register.filter
+def spaced(name: str) -> str:
+    return name.replace("_", " ")
+
+
+@register.filter
+def audit_value(value: Any) -> str:
+    """A value of an audit entry as people read it."""
+    if value is None or value in ([], ""):
+        return "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+@register.simple_tag
+def target_of(entry: AuditEntry) -> str | SafeString:
+    """Its name, with a link where it has a page and has not just been deleted."""
+    page = TARGET_PAGES.get(entry.kind)
+    if page is None or not entry.target_id or entry.action.endswith(".deleted"):
+        return entry.target
+    return format_html('<a href="{}">{}</a>', page(entry), entry.target)

@@ -11,6 +11,7 @@ from django.conf import settings
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
+from scanner import run_time
 from scanner.document import PACKAGE_FIELDS, exposed, summary, update_shape
 from scanner.exports.interface import Acceptance, Content, Package, Report, Row, Vulnerability
 from scanner.models import AcceptedRisk, ExploitScore, Finding, KnownExploited, Scan
@@ -173,7 +174,7 @@ class StoredScan(Content):
     # --- what a report says -----------------------------------------------------------------------
 
     def unknown(self) -> list[str]:
-        scan, limit = self.row, timedelta(days=settings.METADATA_MAX_AGE_DAYS)
+        scan, limit = self.row, timedelta(days=run_time.value("METADATA_MAX_AGE_DAYS"))
         unjudged = scan.updates.counted().filter(security=None).count()
         skipped = Counter(scan.packages.exclude(skipped="").order_by().values_list("skipped", flat=True))
         said = [

@@ -2,11 +2,13 @@
 
 from scanner.models.accepted_risk import AcceptedRisk
 from scanner.models.access import ApiToken, HostLimit, Sight, SignInLink
+from scanner.models.audit import AuditEntry
 from scanner.models.delivery import Attempt, Delivery
 from scanner.models.event import Event
 from scanner.models.finding import Finding, PackageVersion
 from scanner.models.host import Host, Tag
 from scanner.models.scan import OpenUpdate, Scan
+from scanner.models.setting import Setting
 from scanner.models.snapshot import Package, PackageSet, Snapshot, Update
 from scanner.models.vulnerability import AffectedPackage, ExploitScore, Feed, KnownExploited, Vulnerability
 from scanner.models.webhook import Webhook
@@ -16,6 +18,7 @@ __all__ = [
     "AffectedPackage",
     "ApiToken",
     "Attempt",
+    "AuditEntry",
     "Delivery",
     "Event",
     "ExploitScore",
@@ -29,6 +32,7 @@ __all__ = [
     "PackageSet",
     "PackageVersion",
     "Scan",
+    "Setting",
     "Sight",
     "SignInLink",
     "Snapshot",

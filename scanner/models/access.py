@@ -126,7 +126,7 @@ class ApiToken(models.Model):
     class Scope(models.TextChoices):
         READ = "read", "read: see hosts and scans"
         SCAN = "scan", "scan: also start and cancel scans"
-        ADMIN = "admin", "admin: also manage webhooks"
+        ADMIN = "admin", "admin: also manage webhooks and schedules, and read the audit log"
 
     name = models.CharField(max_length=100)
     scope = models.CharField(max_length=10, choices=Scope)

@@ -11,7 +11,7 @@ from django.db.models import Case, Q, Value, When
 from django.urls import reverse
 from django.utils import timezone
 
-from scanner import risk
+from scanner import risk, run_time
 
 if TYPE_CHECKING:
     from scanner.models.access import Sight
@@ -72,7 +72,7 @@ class HostQuerySet(models.QuerySet["Host"]):
 
 def by_level(at: datetime, values: Mapping[str, Any]) -> Case:
     """The rule of risk.level in SQL: the value for the severity that a host's current scan means at that time."""
-    oldest = at - timedelta(days=settings.METADATA_MAX_AGE_DAYS)
+    oldest = at - timedelta(days=run_time.value("METADATA_MAX_AGE_DAYS"))
     lists_too_old = Q(current_metadata_date=None) | Q(current_metadata_date__lt=oldest)
     cannot_say = Q(current_security_updates=0) & ~Q(current_state="completed")
     unknown = Value(values[risk.UNKNOWN.severity])

@@ -12,7 +12,7 @@ from django.db.models import Count, F, Min, OuterRef, Q, Subquery
 from django.urls import reverse
 from django.utils import timezone
 
-from scanner import risk
+from scanner import risk, run_time
 from scanner.models.host import Host
 from scanner.models.snapshot import Package, Snapshot, Update, UpdateQuerySet
 
@@ -44,7 +44,7 @@ class ScanQuerySet(models.QuerySet["Scan"]):
 
     def outdated(self, at: datetime) -> "ScanQuerySet":
         """Those whose package lists are too old for a verdict at that time."""
-        return self.with_counts().filter(metadata_date__lt=at - timedelta(days=settings.METADATA_MAX_AGE_DAYS))
+        return self.with_counts().filter(metadata_date__lt=at - timedelta(days=run_time.value("METADATA_MAX_AGE_DAYS")))
 
     def request(self, host: Host, **fields: Any) -> tuple["Scan", bool]:
         """A new scan of the host, or the one that is under way already; and whether it is new."""
@@ -132,7 +132,10 @@ class Scan(models.Model):
 
     class Meta:
         ordering = ["-created_at", "-pk"]
-        permissions = [("run_scan", "Can start and cancel scans")]
+        permissions = [
+            ("run_scan", "Can start and cancel scans"),
+            ("manage_schedules", "Can make, change and delete schedules of scans"),
+        ]
         indexes = [models.Index(fields=["host", "-created_at"])]
         constraints = [
             models.UniqueConstraint(
@@ -189,7 +192,7 @@ class Scan(models.Model):
             self.state == self.State.COMPLETED,
             self.metadata_date,
             at,
-            timedelta(days=settings.METADATA_MAX_AGE_DAYS),
+            timedelta(days=run_time.value("METADATA_MAX_AGE_DAYS")),
         )
 
     @property

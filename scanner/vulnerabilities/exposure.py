@@ -8,9 +8,9 @@ from datetime import datetime, timedelta
 from functools import cache
 from typing import Any
 
-from django.conf import settings
 from django.utils import timezone
 
+from scanner import run_time
 from scanner.models import (
     AcceptedRisk,
     ExploitScore,
@@ -149,7 +149,7 @@ def is_late(since: datetime | None) -> bool:
 
 def target() -> timedelta:
     """Within which a security update should be installed."""
-    return timedelta(hours=settings.SECURITY_TARGET_HOURS)
+    return timedelta(hours=run_time.value("SECURITY_TARGET_HOURS"))
 
 
 # --- what is known of CVEs --------------------------------------------------------------------------

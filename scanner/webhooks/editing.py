@@ -5,7 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.conf import settings
+from django.db import transaction
 
+from scanner import audit
+from scanner.audit import CHANGED, Actor
 from scanner.models import Webhook
 from scanner.models.webhook import RATE_FOR_PEOPLE, RATE_FOR_PROGRAMS
 from scanner.webhooks import filters
@@ -65,28 +68,62 @@ def new_webhook(kind: str, created_by: str = "") -> Webhook:
     return webhook
 
 
-def create(kind: str, wishes: Mapping[str, Any], created_by: str) -> tuple[Webhook, str]:
+@transaction.atomic
+def create(kind: str, wishes: Mapping[str, Any], by: Actor) -> tuple[Webhook, str]:
     """A new webhook and its secret, which is shown this once. Raises Refused."""
-    if Webhook.objects.filter(created_by=created_by).count() >= PER_USER:
+    if Webhook.objects.filter(created_by=by.name).count() >= PER_USER:
         raise Refused([Problem("name", f"You have {PER_USER} webhooks already: delete one first.")])
-    webhook = new_webhook(kind, created_by)
+    webhook = new_webhook(kind, by.name)
     apply(webhook, wishes)
     webhook.save()
+    audit.record(by, "webhook.created", webhook, after={"kind": kind, **plain(webhook)})
     return webhook, webhook.secret
 
 
-def change(webhook: Webhook, wishes: Mapping[str, Any]) -> None:
+@transaction.atomic
+def change(webhook: Webhook, wishes: Mapping[str, Any], by: Actor) -> None:
     """Raises Refused."""
+    before, address = plain(webhook), address_of(webhook)
     apply(webhook, wishes)
     webhook.save()
+    after = plain(webhook) | ({} if address_of(webhook) == address else {"address": CHANGED})
+    if after != before:
+        audit.record(by, "webhook.changed", webhook, before, after)
 
 
-def rotate_secret(webhook: Webhook) -> str:
+@transaction.atomic
+def pause(webhook: Webhook, by: Actor, reason: str = "") -> None:
+    webhook.pause(reason or f"Paused by {by.name}.")
+    audit.record(by, "webhook.paused", webhook)
+
+
+@transaction.atomic
+def resume(webhook: Webhook, by: Actor) -> None:
+    before = {"state": webhook.state, "reason": webhook.reason}
+    webhook.resume()
+    audit.record(by, "webhook.resumed", webhook, before, {"state": webhook.state, "reason": webhook.reason})
+
+
+@transaction.atomic
+def delete(webhook: Webhook, by: Actor) -> None:
+    """With its log."""
+    audit.record(by, "webhook.deleted", webhook, before={"kind": webhook.kind, **plain(webhook)})
+    webhook.delete()
+
+
+def plain(webhook: Webhook) -> dict[str, Any]:
+    """What may be told of it: it has no secret."""
+    return {name: getattr(webhook, name) for name in PLAIN}
+
+
+@transaction.atomic
+def rotate_secret(webhook: Webhook, by: Actor) -> str:
     """The new secret, shown this once. Raises Refused for a kind that signs nothing."""
     if webhook.kind != Webhook.Kind.STANDARD:
         raise Refused([Problem("kind", f"{webhook.get_kind_display()} messages are not signed: there is no secret.")])
     secret = new_secret()
     webhook.rotate_secret(secret)
+    audit.record(by, "webhook.secret_rotated", webhook, after={"secret": CHANGED})
     return secret
 
 
@@ -109,12 +146,16 @@ def apply(webhook: Webhook, wishes: Mapping[str, Any]) -> None:
 
 def wished_target(webhook: Webhook, wishes: Mapping[str, Any]) -> dict[str, Any]:
     """What was there, with what is wished for; an address that is left empty stays as it is."""
-    try:
-        before = webhook.target
-    except CannotUnseal:  # SECRET_KEY has changed: it has to be entered again
-        before = {}
+    before = address_of(webhook)
     wished = {name: wishes[name] for name in webhook.channel.takes if wishes.get(name) not in (None, "", [])}
     return {**before, **wished}
+
+
+def address_of(webhook: Webhook) -> dict[str, Any]:
+    try:
+        return webhook.target
+    except CannotUnseal:  # SECRET_KEY has changed: it has to be entered again
+        return {}
 
 
 def plain_problems(webhook: Webhook, wishes: Mapping[str, Any]) -> list[Problem]:

@@ -10,7 +10,7 @@ from django.db.models import Exists, OuterRef, Subquery
 from django.urls import reverse
 from django.utils import timezone
 
-from scanner import risk
+from scanner import risk, run_time
 from scanner.document import first_fix, shape, summary, utc
 from scanner.models import Event, Host, OpenUpdate, Scan, Webhook
 from scanner.models.event import TEST_PREFIX, new_event_id
@@ -192,7 +192,7 @@ def scan_data(
         "changes": dict(comparison),
         "oldest_security_update": {"name": oldest.name, "since": utc(oldest.since)} if oldest else None,
         "late_security_updates": amounts.late,
-        "target_hours": settings.SECURITY_TARGET_HOURS,
+        "target_hours": run_time.value("SECURITY_TARGET_HOURS"),
         "known_exploited": amounts.known_exploited,
         "fix_first": first_fix(amounts.first),
     }

@@ -1,22 +1,25 @@
-"""What becomes of the delivery log with time."""
+"""What becomes of the delivery log and of the audit log with time."""
 
 from datetime import timedelta
 from typing import Any
 
-from django.conf import settings
 from django.db.models import QuerySet
 from django.utils import timezone
 
+from scanner import audit, run_time
 from scanner.models import Attempt, Delivery, Event
 
 ROWS_A_STATEMENT = 5000
 
 
 def prune() -> dict[str, int]:
-    """Drop bodies and headers after WEBHOOK_LOG_BODY_DAYS, rows after WEBHOOK_LOG_DAYS. What still waits is kept."""
+    """Drop bodies and headers after WEBHOOK_LOG_BODY_DAYS, rows after WEBHOOK_LOG_DAYS, audit entries after AUDIT_DAYS.
+
+    What still waits is kept.
+    """
     now = timezone.now()
-    bodies_before = now - timedelta(days=settings.WEBHOOK_LOG_BODY_DAYS)
-    rows_before = now - timedelta(days=settings.WEBHOOK_LOG_DAYS)
+    bodies_before = now - timedelta(days=run_time.value("WEBHOOK_LOG_BODY_DAYS"))
+    rows_before = now - timedelta(days=run_time.value("WEBHOOK_LOG_DAYS"))
     ended = Delivery.objects.exclude(state__in=Delivery.OPEN)
     ended.filter(created_at__lt=bodies_before).exclude(body="").update(body="")
     old_attempts = Attempt.objects.filter(started_at__lt=bodies_before)
@@ -26,6 +29,7 @@ def prune() -> dict[str, int]:
     return {
         "deliveries": delete(ended.filter(created_at__lt=rows_before)),
         "events": delete(Event.objects.filter(created_at__lt=rows_before, deliveries=None)),
+        "audit entries": delete(audit.too_old()),
     }
 
 

@@ -11,6 +11,7 @@ from django.contrib.contenttypes.models import ContentType
 from django.test import Client
 from django.urls import URLResolver, get_resolver
 from django.utils import timezone
+from django_celery_beat.models import PeriodicTask
 
 from scanner.models import (
     AcceptedRisk,
@@ -117,6 +118,15 @@ ADDRESSES = {
     "security/webhooks/deliveries/<int:pk>/redeliver/": Address("delivery"),
     "security/webhooks/events/<str:pk>/": Address("event"),
     "security/webhooks/events/<str:pk>/replay/": Address("event"),
+    "security/schedules/": PLAIN,
+    "security/schedules/new/": PLAIN,
+    **{f"security/schedules/<int:pk>/{what}/": Address("schedule") for what in ("edit", "delete", "switch", "run")},
+    "security/audit/": LIST,
+    "security/audit/export/csv/": LIST,
+    "security/settings/": PLAIN,
+    "api/v1/audit": PLAIN,
+    "api/v1/schedules": PLAIN,
+    **{f"api/v1/schedules/<pk>{what}": Address("schedule") for what in ("", "/run")},
     "api/v1/docs": PLAIN,
     "api/v1/openapi.json": PLAIN,
     "api/v1/hosts": Address(asks=("name=zebr", "tag={tag}", "archived=true", "distribution={release}")),
@@ -162,6 +172,7 @@ MODELS = {  # what of a model who is limited may see, and which actions there ar
     "scanner/tag": "tag_pk",
     "scanner/feed": "feed",
     **dict.fromkeys(("scanner/snapshot", "scanner/apitoken", "scanner/hostlimit", "auth/user", "auth/group"), ""),
+    **dict.fromkeys(("scanner/auditentry", "scanner/setting"), ""),
     **dict.fromkeys(("scanner/webhook", "scanner/delivery", "scanner/event"), ""),
     **dict.fromkeys((f"django_celery_results/{name}" for name in ("taskresult", "groupresult")), ""),
     **dict.fromkeys((f"django_celery_beat/{name}schedule" for name in ("clocked", "crontab", "solar", "interval")), ""),
@@ -227,6 +238,7 @@ def values() -> tuple[dict[str, Any], dict[str, Any]]:
         delivery = Delivery.objects.create(event=event, webhook=webhook, state=Delivery.State.SUCCEEDED)
         found = {"scan": host.scans.with_counts()[0].pk, "host": host.name, "host_pk": host.pk, "risk": risk.pk}
         found |= {"webhook": webhook.pk, "event": event.pk, "delivery": delivery.pk, "feed": feed.pk, "nothing": 1}
+        found |= {"schedule": PeriodicTask.objects.filter(task="tasks.scans.scan_hosts")[0].pk}
         return found | {"open_update": host.open_updates.get().pk, "tag_pk": host.tags.all()[0].pk, "user_pk": 1}
 
     types = {"host_type": ContentType.objects.get_for_model(Host).pk}

@@ -12,6 +12,7 @@ from django.core.wsgi import get_wsgi_application
 from django.db import close_old_connections
 from django.test import Client
 from django.utils import timezone
+from django_celery_beat.models import PeriodicTask
 from hypothesis import HealthCheck, given, settings
 from schemathesis.generation import GenerationMode
 from schemathesis.specs.openapi import checks
@@ -19,6 +20,7 @@ from schemathesis.specs.openapi import checks
 from frontend import api_limits
 from frontend.api_document import each
 from frontend.api_v1 import api as api_v1
+from scanner import audit, periodic
 from scanner.models import AcceptedRisk, ApiToken, Event, ExploitScore, KnownExploited, Scan
 from tests.make import make_host, make_report, make_scan, make_update, make_user, make_webhook
 
@@ -55,6 +57,10 @@ def fleet() -> dict[str, Any]:
     risk = AcceptedRisk.objects.create(cve=CVE, reason="why", until=today, accepted_by="me")
     risk.hosts.add(scan.host)
     ids = {"scans": scan.pk, "webhooks": make_webhook().pk, "events": Event.objects.all()[0].pk}
+    schedule = PeriodicTask()
+    wishes = {"name": "Hourly", "kind": "hourly", "minute": 5, "time_zone": "UTC", "tags": ["prod"]}
+    periodic.save(schedule, wishes, audit.COMMAND_LINE)
+    ids["schedules"] = schedule.pk
     return ids | {"hosts": scan.host.name, "vulnerabilities": CVE, "deliveries": 1}
 
 
@@ -117,8 +123,9 @@ def test_every_operation_says_who_may_and_what_can_go_wrong(client: Client) -> N
 
 def test_every_operation_has_its_line_in_the_documentation() -> None:
     text = Path("docs/api.md").read_text()
-    for path in ("/hosts", "/scans", "/vulnerabilities/", "/feeds", "/risks", "/diff", "/webhooks", "/deliveries"):
-        assert f"/api/v1{path}" in text, path
+    fleet = ("hosts", "scans", "vulnerabilities", "feeds", "risks", "diff")
+    for path in (*fleet, "schedules", "audit", "webhooks", "deliveries"):
+        assert f"/api/v1/{path}" in text, path
 
 
 def test_the_page_names_every_operation_and_fetches_nothing(client: Client) -> None:

@@ -5,8 +5,9 @@ from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError
-from django.db import DatabaseError
+from django.db import DatabaseError, transaction
 
+from scanner import audit
 from scanner.models import ApiToken
 
 
@@ -23,7 +24,10 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, name: str, scope: str, tag: list[str], **options: Any) -> None:
         try:
-            text = ApiToken.objects.issue(name, scope, tag)
+            with transaction.atomic():
+                text = ApiToken.objects.issue(name, scope, tag)
+                seen = {"tags": tag} if tag else {}
+                audit.record(audit.COMMAND_LINE, "token.created", name, after={"scope": scope, **seen})
         except ValidationError as error:
             raise CommandError(" ".join(error.messages)) from error
         except DatabaseError as error:

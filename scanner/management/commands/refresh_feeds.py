@@ -8,6 +8,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError
 
+from scanner import audit
 from scanner.management.commands.scan_system_packages import Bar
 from scanner.vulnerabilities import feeds, importing
 from scanner.vulnerabilities.interface import FeedError
@@ -48,6 +49,7 @@ class Command(BaseCommand):
         try:
             releases = None if all_releases else importing.wanted_releases(name)
             row = importing.refresh(name, file, releases, say=lambda *news: self.show(name, *news))
+            audit.record(audit.COMMAND_LINE, "feed.refreshed", row)
         except FeedError as error:
             self.bar.clear()
             self.stderr.write(f"{name}: {error}")

@@ -9,10 +9,10 @@ from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
-from django.db import DatabaseError
+from django.db import DatabaseError, transaction
 from django.utils import timezone
 
-from scanner import scanning
+from scanner import audit, run_time, scanning
 from scanner.document import document
 from scanner.models import Host, Scan
 from scanner.package_managers import NAMES
@@ -64,6 +64,7 @@ class Command(BaseCommand):
 
     def passing_scan(self, name: str, wishes: dict[str, Any]) -> dict[str, Any]:
         """A scan that leaves nothing behind; it needs no database."""
+        run_time.ask_no_database()
         scan = Scan(host=Host(name=name), started_at=timezone.now(), **wishes)
         try:
             report = scanning.examine(scan, self.bar.step, lambda: None)
@@ -78,7 +79,10 @@ class Command(BaseCommand):
     def saved_scan(self, name: str, wishes: dict[str, Any]) -> dict[str, Any]:
         host = Host.objects.named(name, scheduled=not wishes["root"])
         scanning.fail_lost()
-        scan, new = Scan.objects.request(host, **wishes)
+        with transaction.atomic():
+            scan, new = Scan.objects.request(host, **wishes)
+            if new:
+                audit.record(audit.COMMAND_LINE, "scan.started", scan)
         if new:
             scanning.run(scan, watcher=self.bar.step)
         else:
