@@ -34,8 +34,9 @@ def main() -> None:
         print("The graph of a whole host in Chromium (aims: first paint 300 ms, 30 frames/s while panning, 150 KB)")
         found = run("tests.bench.graph_pages")
         print(
-            f"  {found['packages']} packages, {found['edges']} dependencies: first paint {found['first_paint_ms']} ms, "
-            f"of which {found['drawing_ms']} ms for drawing (a plain page: {found['plain_page_ms']} ms)\n"
+            f"  {found['packages']} packages, {found['edges']} dependencies: first paint {found['first_paint_ms']} ms "
+            f"(the best {found['first_paint_best_ms']} ms), of which {found['drawing_ms']} ms for drawing "
+            f"(a plain page: {found['plain_page_ms']} ms, the best {found['plain_page_best_ms']} ms)\n"
             f"  panning {found['pan_frames_per_s']} frames/s, 95 % within {found['pan_frame_p95_ms']} ms\n"
             f"  server: page {found['page_ms']} ms, data {found['data_ms']} ms, one package "
             f"{found['package_page_ms']} ms; data {found['data_bytes'] // 1000} KB, "
