@@ -22,6 +22,7 @@ from frontend.api_document import each
 from frontend.api_v1 import api as api_v1
 from scanner import audit, periodic
 from scanner.models import AcceptedRisk, ApiToken, Event, ExploitScore, KnownExploited, Scan
+from tasks import scans as tasks
 from tests.make import make_host, make_report, make_scan, make_update, make_user, make_webhook
 
 pytestmark = pytest.mark.django_db
@@ -68,6 +69,7 @@ def fleet() -> dict[str, Any]:
 def asked(fleet: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """The document, and who may ask: with the application in this process and this transaction."""
     monkeypatch.setattr(api_limits, "RATE", 10**9)
+    monkeypatch.setattr(tasks.scan_hosts, "apply_async", lambda **options: None)  # other tests look into its queue
     signals = request_started, request_finished
     for signal in signals:
         signal.disconnect(close_old_connections)
