@@ -79,7 +79,7 @@ def test_scans_are_told_by_every_way_in(client: Client, boss: Client, admin: Cli
     client.post(f"/api/v1/scans/{again.pk}/cancel", headers=headers)
     client.post(f"/api/v1/scans/{again.pk}/cancel", headers=headers)  # it has ended: nothing is done
     client.force_login(User.objects.get(username="root"))
-    client.post("/admin/scanner/host/", {"action": "run_scan", "_selected_action": make_host().pk})
+    client.post("/admin/scanner/host/", {"action": "run_scan", "_selected_action": make_host().pk, "confirmed": "1"})
     third = Scan.objects.first()
     assert told() == [
         ("boss", "page", "scan.started", str(scan)),
@@ -183,7 +183,7 @@ def test_what_the_admin_changes_is_told_with_what_was_before(admin: Client) -> N
     admin.post(f"/admin/scanner/host/{host.pk}/delete/", {"post": "yes"})
     assert (last().action, Host.objects.count()) == ("host.deleted", 0)
     ApiToken.objects.issue("old", "read")
-    revoke = {"action": "revoke", "_selected_action": ApiToken.objects.get().pk}
+    revoke = {"action": "revoke", "_selected_action": ApiToken.objects.get().pk, "confirmed": "1"}
     admin.post("/admin/scanner/apitoken/", revoke)
     admin.post("/admin/scanner/apitoken/", revoke)
     assert [row[2:] for row in told()[2:]] == [("token.revoked", "old")]
@@ -191,7 +191,8 @@ def test_what_the_admin_changes_is_told_with_what_was_before(admin: Client) -> N
 
 def test_users_are_told_and_their_passwords_are_not(admin: Client) -> None:
     password = {"password1": "a long enough one", "password2": "a long enough one", "usable_password": "true"}
-    admin.post("/admin/auth/user/add/", {"username": "eve", **password})
+    no_limit = {f"host_limit-{name}_FORMS": "0" for name in ("TOTAL", "INITIAL")}
+    admin.post("/admin/auth/user/add/", {"username": "eve", **password, **no_limit})
     eve = User.objects.get(username="eve")
     admin.post(f"/admin/auth/user/{eve.pk}/password/", password)
     assert [row[2:] for row in told()] == [("user.created", "eve"), ("user.password_changed", "eve")]
