@@ -136,7 +136,10 @@ class Scan(models.Model):
             ("run_scan", "Can start and cancel scans"),
             ("manage_schedules", "Can make, change and delete schedules of scans"),
         ]
-        indexes = [models.Index(fields=["host", "-created_at"])]
+        indexes = [
+            models.Index(fields=["host", "-created_at"]),
+            models.Index(fields=["-created_at", "-id"], name="scans_newest_first"),
+        ]
         constraints = [
             models.UniqueConstraint(
                 fields=["host"], condition=Q(state__in=["queued", "running"]), name="one_active_scan_a_host"
