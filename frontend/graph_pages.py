@@ -14,7 +14,6 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import get_object_or_404, render
 from django.urls import reverse
 from django.utils.cache import get_conditional_response, patch_cache_control
-from django.views.decorators.gzip import gzip_page
 from django.views.decorators.http import require_safe
 
 from frontend.access import staff_only, visible_scans
@@ -247,7 +246,6 @@ def add_versions(scan: Scan, rows: Iterable[Row]) -> None:
 
 @require_safe
 @staff_only
-@gzip_page
 def graph_data(request: HttpRequest, pk: int) -> HttpResponseBase:
     """Names, columns, rows times two, states by their place in STATES, and of each package the numbers that it needs.
 

@@ -1,5 +1,6 @@
 """Ways in: one-time links, the sign-in page, and who sees what."""
 
+import gzip
 from io import StringIO
 
 import pytest
@@ -99,3 +100,12 @@ def test_tags_are_set_by_who_may_change_hosts_and_bad_ones_change_nothing(client
     page = client.post(address, {"host": "web-1", "tags": "fine <b>"}, follow=True).content.decode()
     assert "Letters, digits and" in page
     assert Host.objects.get().tag_names == ["database", "prod"]
+
+
+def test_pages_are_compressed_for_who_accepts_that(client: Client) -> None:
+    client.force_login(make_user())
+    plain = client.get("/security/")
+    packed = client.get("/security/", headers={"Accept-Encoding": "gzip"})
+    assert packed["Content-Encoding"] == "gzip" and "Accept-Encoding" in packed["Vary"]
+    assert b"<h1>Hosts</h1>" in gzip.decompress(packed.content) and b"<h1>Hosts</h1>" in plain.content
+    assert len(packed.content) < len(plain.content) / 2
