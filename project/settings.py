@@ -236,7 +236,7 @@ AUTHENTICATION_BACKENDS = ["frontend.access.Backend"]
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "servestatic.middleware.ServeStaticMiddleware",
-    "django.middleware.gzip.GZipMiddleware",  # of a random length, against BREACH
+    "frontend.compression.Compressed",
     "csp.middleware.CSPMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
