@@ -393,8 +393,8 @@ def updates_page(scan: Scan, wanted: UpdatesWanted) -> Any:
 def update_rows(scan: Scan, updates: Sequence[Any]) -> list[shapes.Shown]:
     """As in the scan's document: there a pinned update has no fix."""
     counted = [update for update in updates if update.security and update.blocked != "pinned"]
-    by_package = {(fix.update.name, fix.update.architecture): fix for fix in fixes(scan, counted)}
-    return [update_shape(row, by_package.get((row.name, row.architecture))) for row in updates]
+    by_update = {exposure.identity(fix.update): fix for fix in fixes(scan, counted)}
+    return [update_shape(row, by_update.get(exposure.identity(row))) for row in updates]
 
 
 def packages_page(scan: Scan, wanted: PackagesWanted) -> Any:

@@ -235,6 +235,14 @@ def test_the_document_of_a_scan_is_sent_once(client: Client, api: Api) -> None:
     assert stale.status_code == 200, "what feeds and people say of it has changed"
 
 
+def test_a_pinned_update_is_told_as_in_the_document(api: Api) -> None:
+    updates = make_update("c"), make_update("c", blocked="pinned", available_version="9.0-1")
+    scan = make_scan(report=make_report(*updates))
+    listed = api.get(f"/scans/{scan.pk}/updates")["items"]
+    assert len(listed) == 2 and listed[0]["why"] and not listed[1]["why"]
+    assert listed == api.get(f"/scans/{scan.pk}")["updates"]
+
+
 def test_updates_and_packages_are_searched_sorted_and_paged(api: Api) -> None:
     updates = [make_update("a"), make_update("b", security=False), make_update("c", blocked="pinned"), make_update("d")]
     address = f"/scans/{make_scan(report=make_report(*updates, packages=6)).pk}"
