@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 from django.conf import settings
-from django.db.models import Case, OuterRef, Q, QuerySet, Subquery, Value, When
+from django.db.models import Case, Q, QuerySet, Value, When
 from django.http import Http404, HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils import timezone
@@ -173,18 +173,11 @@ def host_rows(hosts: Sequence[Host]) -> list[shapes.Shown]:
 def rows_of_hosts(pks: Sequence[int]) -> list[shapes.Shown]:
     """In this order; hosts that are gone meanwhile are left out."""
     whole = Host.objects.select_related("current__snapshot__package_set").prefetch_related("tags").in_bulk(pks)
-    last = last_scans(pks)
+    last = Scan.objects.last_of_each(pks)
     active = {scan.host_id: scan for scan in Scan.objects.active().filter(host__in=pks)}
     now = timezone.now()
     waiting = OpenUpdate.objects.filter(host__in=pks).of_each_host(now - exposure.target())
     return [host_row(whole[pk], last.get(pk), active.get(pk), waiting.get(pk), now) for pk in pks if pk in whole]
-
-
-def last_scans(pks: Sequence[int]) -> dict[int, Scan]:
-    """Of these hosts: the scan that ended last."""
-    ended = Scan.objects.ended().filter(host=OuterRef("pk")).values("pk")[:1]
-    last = Host.objects.filter(pk__in=pks).order_by().values_list(Subquery(ended), flat=True)
-    return {scan.host_id: scan for scan in Scan.objects.filter(pk__in=last)}
 
 
 def host_row(

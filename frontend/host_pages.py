@@ -11,7 +11,7 @@ from django.contrib import messages
 from django.core.exceptions import ValidationError
 from django.core.paginator import Page, Paginator
 from django.db import transaction
-from django.db.models import BigIntegerField, Count, Exists, ExpressionWrapper, F, OuterRef, Q, Subquery
+from django.db.models import BigIntegerField, Count, Exists, ExpressionWrapper, F, OuterRef, Q
 from django.db.models.functions import Coalesce, Lower
 from django.http import HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import redirect, render
@@ -228,9 +228,7 @@ def rows_of(page: Page, now: datetime) -> list[dict[str, Any]]:
     found = good.in_bulk()
     badges = {name: level_badge(level) for name, level in LEVELS.items()}
     active = {scan.host_id: scan for scan in Scan.objects.active().filter(host__in=wanted).only("host", "state")}
-    ended = Scan.objects.ended().filter(host=OuterRef("pk")).values("pk")[:1]
-    newest = list(chosen.order_by().values_list(Subquery(ended), flat=True))
-    last = {scan.host_id: scan for scan in Scan.objects.filter(pk__in=newest).only("host", "state")}
+    last = Scan.objects.only("host", "state").last_of_each(wanted)
     waiting = OpenUpdate.objects.filter(host__in=wanted).of_each_host(now - exposure.target())
     return [
         {

@@ -36,11 +36,11 @@ class ScanQuerySet(models.QuerySet["Scan"]):
     def with_counts(self) -> "ScanQuerySet":
         return self.filter(state__in=Scan.COUNTED)
 
-    def last_of_each_host(self) -> "dict[int, Scan]":
-        """By host: the scan that ended last, whatever came of it."""
-        ended = self.ended().filter(host=OuterRef("pk")).values("pk")[:1]
-        last = Host.objects.values_list(Subquery(ended), flat=True)
-        return {scan.host_id: scan for scan in self.filter(pk__in=last)}
+    def last_of_each(self, hosts: Sequence[int]) -> "dict[int, Scan]":
+        """By host, of these: the scan that ended last, whatever came of it."""
+        ended = Scan.objects.ended().filter(host=OuterRef("pk")).values("pk")[:1]
+        last = Host.objects.filter(pk__in=hosts).order_by().values_list(Subquery(ended), flat=True)
+        return {scan.host_id: scan for scan in self.filter(pk__in=list(last))}
 
     def outdated(self, at: datetime) -> "ScanQuerySet":
         """Those whose package lists are too old for a verdict at that time."""
