@@ -1,9 +1,13 @@
-"""For all tests: the static files, collected once, since pages name them by their hash; quick passwords; settings that
-are read anew.
+"""For all tests: the order; the static files, collected once, since pages name them by their hash; a database for
+commands that are processes of their own; quick passwords; settings that are read anew.
 """
 
+import os
+import subprocess
+import sys
 from collections.abc import Generator
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,14 +17,21 @@ from django.core.management import call_command
 
 from scanner import run_time
 
+CHECKOUT = Path(__file__).resolve().parent.parent
+STARTING = {"test_processes", "test_compose", "test_webhooks"}  # about half of what the end to end tests take
 BLOCKER = pytest.StashKey[Any]()
 daily_scan = import_module("scanner.migrations.0002_daily_scan")
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What takes long comes first: no worker of pytest-xdist is left with it at the end, and one has the browser."""
-    items.sort(key=lambda item: item.get_closest_marker("end_to_end") is None)
+    """What takes long comes first, and in halves: of two workers of pytest-xdist each begins with its own."""
+    browsing, starting, others = [], [], []
+    for item in items:
+        is_long = item.get_closest_marker("end_to_end") is not None
+        (others if not is_long else starting if item.path.stem in STARTING else browsing).append(item)
+    middle = max(0, len(items) // 2 - len(browsing))
+    items[:] = [*browsing, *others[:middle], *starting, *others[middle:]]
 
 
 @pytest.hookimpl(wrapper=True)
@@ -40,6 +51,15 @@ def static_files(request: pytest.FixtureRequest, django_db_blocker: Any) -> None
     call_command("collectstatic", verbosity=0, interactive=False)
     # a test's client would look at all 700 of them, and none asks for one; web processes read settings of their own
     settings.SERVESTATIC_USE_MANIFEST = False
+
+
+@pytest.fixture(scope="session")
+def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SQLite file as `manage.py migrate` leaves it, to copy: making it takes seconds."""
+    data = tmp_path_factory.mktemp("migrated")
+    argv = [sys.executable, str(CHECKOUT / "manage.py"), "migrate", "-v0", "--skip-checks"]
+    subprocess.run(argv, env={"PATH": os.environ["PATH"], "SCANNER_DATA": str(data)}, check=True)
+    return data / "db.sqlite3"
 
 
 @pytest.fixture(autouse=True)

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -16,8 +17,10 @@ from typing import Any
 import psutil
 import psycopg
 import pytest
+from django.conf import settings
 
 from project import processes
+from project.management.commands.up import hash_of_static_files
 from tests import real_services
 
 CHECKOUT = Path(__file__).resolve().parent.parent
@@ -47,6 +50,13 @@ class Up:
         self.temporary.mkdir()
         ours = {name: value for name, value in os.environ.items() if name not in {"DATABASE_URL", "REDIS_URL"}}
         self.environment = {**ours, "SCANNER_DATA": str(self.data), "PORT": "0", "TMPDIR": str(self.temporary)}
+
+    def prepare(self, database: Path) -> None:
+        """What its first start makes, where a test is about something else."""
+        self.data.mkdir(mode=0o700)
+        shutil.copy(database, self.data)
+        shutil.copytree(settings.STATIC_ROOT, self.data / "static")
+        (self.data / "static.sha256").write_text(hash_of_static_files())
 
     def start(self) -> str:
         """Start it and answer what it has said by the time that it is ready."""
@@ -130,15 +140,13 @@ def test_one_command_starts_everything_and_ctrl_c_ends_all_of_it(up: Up) -> None
     assert list(up.temporary.iterdir()) == []
     assert {path.name for path in (up.data / "run").iterdir()} == {"up.lock", "valkey.lock"}
     assert "Traceback" not in "".join(log.read_text() for log in (up.data / "logs").iterdir())
+    assert (up.data / "static.sha256").read_text() == hash_of_static_files(), "the next start need not collect them"
 
+
+def test_a_killed_worker_is_started_again_and_a_killed_supervisor_leaves_nothing(up: Up, migrated: Path) -> None:
+    up.prepare(migrated)
     assert "Preparing" not in up.start()
     assert "Collecting" not in up.said()
-    up.process.terminate()
-    assert up.process.wait(PATIENCE) == 0
-
-
-def test_a_killed_worker_is_started_again_and_a_killed_supervisor_leaves_nothing(up: Up) -> None:
-    up.start()
     before = up.workers()
     next(process for process in before if process.ppid() == up.process.pid).kill()
     wait_until(lambda: "The worker was ended by SIGKILL and is started again." in up.said(), "a word about it")
@@ -153,7 +161,9 @@ def test_a_killed_worker_is_started_again_and_a_killed_supervisor_leaves_nothing
     assert list(up.temporary.iterdir()) == [], "neither this run's nor the killed one's"
 
 
-def test_with_addresses_in_the_environment_no_embedded_server_is_started(up: Up) -> None:
+def test_with_addresses_in_the_environment_no_embedded_server_is_started(up: Up, migrated: Path) -> None:
+    up.prepare(migrated)
+    (up.data / migrated.name).unlink()
     name = f"up_{os.getpid()}"
     with psycopg.connect(os.environ["DATABASE_URL"], autocommit=True) as postgres:
         postgres.execute(f"CREATE DATABASE {name}")
@@ -180,7 +190,8 @@ def test_a_port_in_use_is_named_with_the_way_out(up: Up) -> None:
     )
 
 
-def test_a_valkey_that_does_not_start_is_quoted(up: Up) -> None:
+def test_a_valkey_that_does_not_start_is_quoted(up: Up, migrated: Path) -> None:
+    up.prepare(migrated)
     damaged = up.data / "valkey/appendonlydir/appendonly.aof.manifest"
     damaged.parent.mkdir(parents=True)
     damaged.write_text("damaged\n")

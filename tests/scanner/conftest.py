@@ -1,8 +1,5 @@
-"""A real apt host that the scans of this process see, and a database for commands that are processes of their own."""
+"""A real apt host that the scans of this process see."""
 
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -29,12 +26,3 @@ def apt_host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: Any) -> 
         return host
 
     return make
-
-
-@pytest.fixture(scope="session")
-def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A SQLite file as `manage.py migrate` leaves it, to copy: making it takes seconds."""
-    data = tmp_path_factory.mktemp("migrated")
-    argv = [sys.executable, str(Path(__file__).resolve().parents[2] / "manage.py"), "migrate", "-v0"]
-    subprocess.run(argv, env={"PATH": os.environ["PATH"], "SCANNER_DATA": str(data)}, check=True)
-    return data / "db.sqlite3"

@@ -15,12 +15,16 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.test import override_settings
 
 from scanner import schedule
 from scanner.management.commands import setup_package_scanner_schedule
@@ -98,7 +102,23 @@ class Desk:
         path = f"{self.programs}:{CRON['PATH']}"
         return {**CRON, "PATH": path, "HOME": str(self.folder / "home"), "SCANNER_DATA": str(self.data)}
 
-    def setup(
+    def setup(self, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        """The command in this process: nearly all that it takes as a process of its own is Django's start."""
+        self.data.mkdir(mode=0o700, exist_ok=True)
+        code, output, errors = 0, StringIO(), StringIO()
+        with (
+            patch.dict(os.environ, self.environment | environment, clear=True),
+            override_settings(SCANNER_DATA=self.data),
+            redirect_stdout(output),
+            redirect_stderr(errors),
+        ):
+            try:
+                setup_package_scanner_schedule.Command().run_from_argv(["manage.py", schedule.SETUP, *words])
+            except SystemExit as end:
+                code = int(end.code or 0)
+        return subprocess.CompletedProcess(words, code, output.getvalue(), errors.getvalue())
+
+    def setup_as_process(
         self, *words: str, manage: Path = CHECKOUT / "manage.py", **environment: str
     ) -> subprocess.CompletedProcess[str]:
         return self.run([sys.executable, str(manage), schedule.SETUP, *words], **environment)
@@ -296,7 +316,7 @@ def test_a_shell_reads_the_secrets_file_as_it_is_meant(here: Installation, tmp_p
 
 
 def test_it_installs_a_daily_timer_for_this_very_place(desk: Desk) -> None:
-    done = desk.setup(SCAN_HOST="web-1")
+    done = desk.setup_as_process(SCAN_HOST="web-1")
     assert done.returncode == 0, done.stderr
     assert desk.calls() == INSTALL
     service, timer = (desk.units / SERVICE).read_text(), (desk.units / TIMER).read_text()
@@ -630,7 +650,7 @@ def test_cron_scans_with_that_line_and_prints_only_what_failed(tmp_path: Path, g
     desk.data.mkdir(mode=0o700)
     shutil.copy(migrated, database)
     desk.break_bus()
-    line = desk.setup(manage=manage, **told).stdout.removesuffix("\n")
+    line = desk.setup_as_process(manage=manage, **told).stdout.removesuffix("\n")
 
     environment = {**CRON, "HOME": str(host.home), "SCANNER_DATA": "", "SCAN_HOST": ""}
     led = {name: value for name, value in host.environment.items() if name in ("APT_CONFIG", "DPKG_ADMINDIR")}
