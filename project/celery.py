@@ -11,6 +11,8 @@ from django.conf import settings
 from project.processes import die_with_parent
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
+# The checks load every page, a third of a worker's start; what they check is the code, which `make lint` does.
+os.environ.setdefault("CELERY_SKIP_CHECKS", "1")
 
 app = Celery("project", include=["tasks.scans", "tasks.vulnerabilities", "tasks.webhooks"])
 app.config_from_object("django.conf:settings", namespace="CELERY")

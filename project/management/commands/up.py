@@ -19,7 +19,7 @@ from project import processes, static_storage
 
 class Command(BaseCommand):
     help = "Start the web server, the worker and the scheduler, with what they need, and keep them running."
-    requires_system_checks = ()  # they would load all pages first; the processes that serve them check them
+    requires_system_checks = ()  # they would load all pages first
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
