@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 from asgiref.sync import sync_to_async
@@ -11,30 +11,21 @@ from django.contrib.auth.views import redirect_to_login
 from django.core.handlers.asgi import ASGIRequest
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, JsonResponse, StreamingHttpResponse
 from django.shortcuts import redirect
-from django.urls import reverse
-from django.utils import timezone
 from django.utils.cache import add_never_cache_headers
-from django.utils.http import content_disposition_header, urlencode
+from django.utils.http import content_disposition_header
 from django.views.decorators.http import require_safe
 
-from frontend.access import Caller, visible_hosts, visible_scans
+from frontend.access import Caller, visible_hosts
 from frontend.api import door, refusal, refusal_page
-from frontend.api_shapes import HostOut
 from frontend.diff_pages import CannotCompare, Wish, chosen, document
-from frontend.fleet_api import rows_of_hosts
-from frontend.host_pages import Wishes
-from frontend.vulnerabilities_api import PlaceOut, on_host
-from frontend.vulnerability_pages import EVERYTHING, risks_about
-from scanner.document import utc
+from frontend.fleet_api import scan_of
+from frontend.vulnerability_pages import statuses
 from scanner.exports.formats import BY_NAME, EXPORTS
 from scanner.exports.interface import Export
 from scanner.exports.loading import StoredScan
-from scanner.vulnerabilities.places import COUNTED, CVE, STATES, STATUSES, UNJUDGED, of_cve
+from scanner.vulnerabilities.places import STATUSES
 
 UNSAFE = re.compile(r"[^\w.-]+")  # in names of files
-ROWS = 500  # that are read at once
-HOST_COLUMNS = tuple(HostOut.model_fields)
-PLACE_COLUMNS = ("host", "tags", *PlaceOut.model_fields)
 ONLY_PARTS = ("part", "q", "status")
 
 
@@ -54,25 +45,10 @@ def export_diff(request: HttpRequest, name: str) -> HttpResponseBase:
     return for_people(request, diff_file(request, name), lambda: redirect(f"../../{back}"))
 
 
-@require_safe
-def export_hosts(request: HttpRequest, name: str) -> HttpResponseBase:
-    """The list of hosts as a file, filtered and sorted as its page is."""
-    back = f"?{request.META.get('QUERY_STRING', '')}"
-    return for_people(request, hosts_file(request, name), lambda: redirect(f"{reverse('overview')}{back}"))
-
-
-@require_safe
-def export_places(request: HttpRequest, cve: str, name: str) -> HttpResponseBase:
-    """Where a CVE is as a file, a row for each package of a host, filtered as its page is: ?state=, ?q=."""
-    return for_people(request, places_file(request, cve, name), lambda: redirect("cve", cve))
-
-
 @door("read")
 def scan_file(request: HttpRequest, caller: Caller, pk: int, name: str) -> HttpResponseBase:
     export = known_export(name)
-    scan = visible_scans(caller).select_related("host", "snapshot__package_set").filter(pk=pk).first()
-    if scan is None:
-        raise Http404(f"There is no scan {pk}.")
+    scan = scan_of(caller, pk)
     if not scan.has_counts:
         return refusal(409, f"Scan {pk} came to no result: there is nothing in it that could be exported.")
     part, q, status = (request.GET.get(key, "").strip().replace("\0", "") for key in ONLY_PARTS)
@@ -107,51 +83,6 @@ def diff_file(request: HttpRequest, caller: Caller, name: str) -> HttpResponseBa
     return answer(request, export, export.diff(found), what)
 
 
-@door("read")
-def hosts_file(request: HttpRequest, caller: Caller, name: str) -> HttpResponseBase:
-    export = list_export(name)
-    wishes, now = Wishes.of(request.GET), timezone.now()
-    pks = list(wishes.ordered(visible_hosts(caller), now).values_list("pk", flat=True))
-    head = {"listed_at": utc(now), "filter": wishes.query}
-    pieces = export.listed(head, "hosts", HOST_COLUMNS, host_lines(pks))
-    return answer(request, export, pieces, ["hosts", f"{now:%Y-%m-%d}", "filtered" if wishes.query else ""])
-
-
-def host_lines(pks: Sequence[int]) -> Iterator[Mapping[str, Any]]:
-    for start in range(0, len(pks), ROWS):
-        yield from rows_of_hosts(pks[start : start + ROWS])
-
-
-@door("read")
-def places_file(request: HttpRequest, caller: Caller, cve: str, name: str) -> HttpResponseBase:
-    export = list_export(name)
-    state, q = (request.GET.get(key, "").strip().replace("\0", "") for key in ("state", "q"))
-    if state and state not in (*STATES, *UNJUDGED):
-        return refusal(400, f"There is no state {state!r}. Known are {', '.join((*STATES, *UNJUDGED))}.")
-    places = of_cve(cve.upper() if CVE.fullmatch(cve.upper()) else cve, visible_hosts(caller).active())
-    if not places.is_known:
-        raise Http404(f"No feed that has been read knows {cve!r}.")
-    now = timezone.now()
-    risks = risks_about(places.cve, places.names, caller.sight)
-    hosts = places.hosts(state, q).prefetch_related("tags")
-    wanted = urlencode({key: value for key, value in (("state", state), ("q", q)) if value})
-    head = {"cve": places.cve, "listed_at": utc(now), "filter": wanted}
-    found = (
-        {"host": host.name, "tags": host.tag_names} | dict(row)
-        for host in hosts.iterator(chunk_size=ROWS)
-        for row in on_host(host, places, state, risks)["places"]
-    )
-    what = [places.cve, "hosts", f"{now:%Y-%m-%d}", "filtered" if wanted else ""]
-    return answer(request, export, export.listed(head, "places", PLACE_COLUMNS, found), what)
-
-
-def list_export(name: str) -> Export:
-    export = known_export(name)
-    if not export.takes_lists:
-        raise Http404(f"There is no list as {export.label}.")
-    return export
-
-
 def known_export(name: str) -> Export:
     if name not in BY_NAME:
         raise Http404(f"There is no export {name!r}. Known are {', '.join(each.name for each in EXPORTS)}.")
@@ -167,13 +98,6 @@ def misfit(export: Export, part: str, q: str, status: str) -> str:
     if status and part != "vulnerabilities":
         return "?status= is of vulnerabilities: it needs ?part=vulnerabilities."
     return ""
-
-
-def statuses(status: str) -> tuple[str, ...]:
-    """Which the page of a scan shows: without a wish what can be fixed, and what is open."""
-    if status == EVERYTHING:
-        return STATUSES
-    return (status,) if status in STATUSES else COUNTED
 
 
 def for_people(request: HttpRequest, found: HttpResponseBase, back: Callable[[], HttpResponse]) -> HttpResponseBase:

@@ -15,7 +15,7 @@ from pydantic import AwareDatetime, ConfigDict
 
 from frontend import api_limits
 from frontend import api_shapes as shapes
-from frontend.access import visible_hosts, visible_scans
+from frontend.access import Caller, visible_hosts, visible_scans
 from frontend.api_doors import actor, door_for
 from frontend.graph_pages import Shown
 from frontend.paging import LAST_ID, LIMIT, MOST, Id, Name, Text, Wanted, nothing_unknown, ordered, page_of
@@ -355,8 +355,8 @@ def list_scan_vulnerabilities(request: HttpRequest, pk: Id, wanted: Annotated[Fo
     return found_page(with_counts(request, pk), wanted)
 
 
-def scan_of(request: HttpRequest, pk: int) -> Scan:
-    scan = visible_scans(request).select_related("host", "snapshot__package_set").filter(pk=pk).first()
+def scan_of(asking: HttpRequest | Caller, pk: int) -> Scan:
+    scan = visible_scans(asking).select_related("host", "snapshot__package_set").filter(pk=pk).first()
     if scan is None:
         raise Http404(f"There is no scan {pk}.")
     return scan
@@ -415,20 +415,21 @@ def found_page(scan: Scan, wanted: FoundWanted) -> Any:
 
 def found_rows(scan: Scan, rows: Sequence[Found]) -> list[shapes.Shown]:
     locate(scan, rows)
-    return [
-        {
-            "cve": row.cve.id,
-            "source": row.source,
-            "packages": row.names,
-            "versions": row.versions,
-            "status": row.status,
-            "state": row.state,
-            "means": row.word.means,
-            "fixed_version": row.fixed_version or None,
-            "severity": row.cve.severity or None,
-            "known_exploited": row.cve.exploited is not None,
-            "epss": row.cve.epss,
-            "risk_accepted_until": row.accepted.until.isoformat() if row.accepted else None,
-        }
-        for row in rows
-    ]
+    return [found_row(row) for row in rows]
+
+
+def found_row(row: Found) -> shapes.Shown:
+    return {
+        "cve": row.cve.id,
+        "source": row.source,
+        "packages": row.names,
+        "versions": row.versions,
+        "status": row.status,
+        "state": row.state,
+        "means": row.word.means,
+        "fixed_version": row.fixed_version or None,
+        "severity": row.cve.severity or None,
+        "known_exploited": row.cve.exploited is not None,
+        "epss": row.cve.epss,
+        "risk_accepted_until": row.accepted.until.isoformat() if row.accepted else None,
+    }

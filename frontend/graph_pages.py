@@ -19,7 +19,7 @@ from django.views.decorators.http import require_safe
 from frontend.access import staff_only, visible_scans
 from frontend.graph_drawing import Neighbour, Side, drawing
 from frontend.pages import Table, page_of, size_asked_for
-from frontend.vulnerability_pages import searched
+from frontend.vulnerability_pages import query_of
 from scanner.dependency_graph import Graph, Origins, Place, layout
 from scanner.models import Package, PackageSet, Scan
 from scanner.vulnerabilities.package_states import STATES, states_of
@@ -158,11 +158,9 @@ def package_page(request: HttpRequest, shown: Shown, name: str, context: dict[st
     if package is None:
         context |= {"name": name, "alike": alike(name, shown.graph.needs)}
         return render(request, "frontend/graph/unknown.html", context, status=404)
-    side = request.GET.get("side", "")
-    if side not in SIDES:
-        side = "needed_by" if package.needed_by else "needs"
+    side = side_asked_for(request, shown, name)
     needed_by, needs = (side_of(shown, name, key) for key in SIDES)
-    context |= listed(request, shown, shown.neighbours(name, side))
+    context |= listed(request, shown, shown.neighbours(name, side), package=name, side=side)
     context |= {
         "package": package,
         "side": side,
@@ -174,6 +172,11 @@ def package_page(request: HttpRequest, shown: Shown, name: str, context: dict[st
         "drawn": DRAWN,
     }
     return render(request, "frontend/graph/package.html", context)
+
+
+def side_asked_for(request: HttpRequest, shown: Shown, name: str) -> str:
+    side = asked_for(request, "side")
+    return side if side in SIDES else "needed_by" if shown.graph.needed_by[name] else "needs"
 
 
 def side_of(shown: Shown, name: str, key: str) -> Side:
@@ -200,23 +203,45 @@ def alike(name: str, names: Collection[str]) -> list[str]:
 # --- the list ---------------------------------------------------------------------------------------
 
 
-def listed(request: HttpRequest, shown: Shown, names: Iterable[str]) -> dict[str, Any]:
-    """A page of these packages, searched by ?q=, filtered by ?state=, sorted by ?sort=."""
-    q, state, sort = searched(request), request.GET.get("state", ""), request.GET.get("sort", "")
-    state = state if state in STATES else ""
-    sort = sort if sort.removeprefix("-") in dict(COLUMNS) else "state"
+def listed(request: HttpRequest, shown: Shown, names: Iterable[str], **of: str) -> dict[str, Any]:
+    """A page of these packages, searched by ?q=, filtered by ?state=, sorted by ?sort=. `of`: which list it is."""
+    wish = Wish.of(request)
     every = [shown.row(name) for name in names]
-    found = [row for row in every if q.lower() in row.name.lower()]
+    found = wish.of_any_state(every)
     numbers = Counter(row.state for row in found)
-    rows = in_order((row for row in found if state in ("", row.state)), sort)
     size = size_asked_for(request)
-    page = page_of(rows, request, size)
+    page = page_of(wish.rows(every), request, size)
     add_versions(shown.scan, page)
     return {
-        "table": Table(page, COLUMNS, q, sort, size, len(every)),
-        "state": state,
+        "table": Table(page, COLUMNS, wish.q, wish.sort, size, len(every)),
+        "state": wish.state,
+        "query": wish.query(**of),
         "filters": [("", "All", len(found)), *((key, word.label, numbers[key]) for key, word in STATES.items())],
     }
+
+
+@dataclass(frozen=True)
+class Wish:
+    """Which of some packages the address asks for, and in which order."""
+
+    q: str
+    state: str
+    sort: str
+
+    @classmethod
+    def of(cls, request: HttpRequest) -> "Wish":
+        q, state, sort = (asked_for(request, key) for key in ("q", "state", "sort"))
+        known = sort.removeprefix("-") in dict(COLUMNS)
+        return cls(q, state if state in STATES else "", sort if known else "state")
+
+    def query(self, **of: str) -> str:
+        return query_of(**of, q=self.q, state=self.state, sort="" if self.sort == "state" else self.sort)
+
+    def of_any_state(self, rows: Iterable[Row]) -> list[Row]:
+        return [row for row in rows if self.q.lower() in row.name.lower()]
+
+    def rows(self, rows: Iterable[Row]) -> list[Row]:
+        return in_order((row for row in self.of_any_state(rows) if self.state in ("", row.state)), self.sort)
 
 
 def in_order(rows: Iterable[Row], sort: str) -> list[Row]:

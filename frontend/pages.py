@@ -30,7 +30,7 @@ from frontend.access import (
     visible_scans,
 )
 from frontend.api import chosen_host
-from frontend.vulnerability_pages import found_in_scan, vulnerability_count
+from frontend.vulnerability_pages import found_in_scan, query_of, vulnerability_count
 from scanner import audit, periodic, risk, run_time, scanning
 from scanner.models import Host, Scan, Webhook
 from scanner.vulnerabilities.exposure import fixes
@@ -122,6 +122,7 @@ def dashboard(request: HttpRequest) -> HttpResponse:
         "trend": charts.trend(days, now),
         "days": days,
         "history": history,
+        "history_query": query_of(host=host.name),
         "next_scan": next_scan,
         "scan_is_due": next_scan is not None and next_scan <= now,
         "metadata_max_age_days": run_time.value("METADATA_MAX_AGE_DAYS"),

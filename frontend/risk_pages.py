@@ -8,7 +8,7 @@ from typing import Any
 from django.contrib import messages
 from django.db import transaction
 from django.db.models import Q, QuerySet
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.utils import timezone
@@ -18,7 +18,7 @@ from frontend.access import accepters_only, actor, sight, staff_only
 from frontend.forms import EVERYWHERE, HOSTS, TAGS, USUAL_DAYS, RiskForm, risk_values
 from frontend.pages import page_of
 from frontend.templatetags.words import distance
-from frontend.vulnerability_pages import counted
+from frontend.vulnerability_pages import counted, query_of
 from scanner import audit
 from scanner.audit import Actor
 from scanner.models import AcceptedRisk, Finding, Host, KnownExploited, Sight, Tag
@@ -29,6 +29,7 @@ from scanner.vulnerabilities.places import of_cve, of_package, status_counts
 from scanner.vulnerabilities.urgency import LIKELY, Cve, day, why
 
 ROWS = 50
+PARTS = {"holding": "Holding now", "expired": "Expired", "withdrawn": "Withdrawn"}
 NAMED = 8  # hosts that are named, where there are more; templates count on it
 SOON = 7  # days before the end, from which on the list says so
 CHECK = "check"  # posted in place of a wish to save
@@ -41,29 +42,56 @@ CHECK = "check"  # posted in place of a wish to save
 @staff_only
 def risks(request: HttpRequest) -> HttpResponse:
     """?show=holding, expired or withdrawn; ?q= searches in it; ?risk= shows that one alone, whatever became of it."""
-    own = sight(request)
-    every = AcceptedRisk.objects.seen_by(own)
-    parts = {
-        "holding": ("Holding now", every.active()),
-        "expired": ("Expired", every.expired()),
-        "withdrawn": ("Withdrawn", every.withdrawn()),
-    }
-    show, q, only = (request.GET.get(name, "").strip().replace("\0", "") for name in ("show", "q", "risk"))
-    show = show if show in parts else "holding"
-    rows = found(parts[show][1], q, own)
-    if only:
-        rows = every.filter(pk=int(only) if only.isascii() and only.isdecimal() else 0)
-    page = page_of(rows.order_by("-accepted_at", "-pk").with_some_places_of(own, NAMED), request, ROWS)
+    own, wish = sight(request), Wish.of(request.GET)
+    page = page_of(wish.rows(own).with_some_places_of(own, NAMED), request, ROWS)
     add_news(page.object_list)
     context = {
         "risks": page,
-        "parts": [(name, label, part.count()) for name, (label, part) in parts.items()],
-        "show": show,
-        "q": q,
-        "only": only,
+        "parts": [(name, label, part_of(name, own).count()) for name, label in PARTS.items()],
+        "show": wish.show,
+        "q": wish.q,
+        "only": wish.only,
+        "query": wish.query,
         "soon": SOON,
     }
     return render(request, "frontend/risks/list.html", context)
+
+
+@dataclass(frozen=True)
+class Wish:
+    """Which risks the address asks for."""
+
+    show: str
+    q: str
+    only: str
+
+    @classmethod
+    def of(cls, asked: QueryDict) -> "Wish":
+        show, q, only = (asked.get(name, "").strip().replace("\0", "") for name in ("show", "q", "risk"))
+        if only:
+            return cls("", "", only)
+        return cls(show if show in PARTS else next(iter(PARTS)), q, "")
+
+    @property
+    def narrowing(self) -> str:
+        return query_of(risk=self.only, q=self.q)
+
+    @property
+    def query(self) -> str:
+        return query_of(show=self.show, risk=self.only, q=self.q)
+
+    def rows(self, own: Sight) -> AcceptedRiskQuerySet:
+        if self.only:
+            number = int(self.only) if self.only.isascii() and self.only.isdecimal() else 0
+            rows = AcceptedRisk.objects.seen_by(own).filter(pk=number)
+        else:
+            rows = found(part_of(self.show, own), self.q, own)
+        return rows.order_by("-accepted_at", "-pk")
+
+
+def part_of(name: str, own: Sight) -> AcceptedRiskQuerySet:
+    every = AcceptedRisk.objects.seen_by(own)
+    return {"holding": every.active, "expired": every.expired, "withdrawn": every.withdrawn}[name]()
 
 
 def found(rows: AcceptedRiskQuerySet, q: str, own: Sight) -> AcceptedRiskQuerySet:

@@ -12,6 +12,7 @@ from django.views.decorators.http import require_POST, require_safe
 from frontend.access import actor, managers_only
 from frontend.forms import WebhookForm, first_values
 from frontend.pages import page_of
+from frontend.vulnerability_pages import query_of
 from scanner import audit
 from scanner.models import Delivery, Event, Webhook
 from scanner.webhooks import delivering, editing, filters, preview
@@ -110,14 +111,17 @@ def webhook(request: HttpRequest, pk: int) -> HttpResponse:
 
 def log_of(request: HttpRequest, rows: QuerySet[Delivery]) -> tuple[QuerySet[Delivery], dict[str, Any]]:
     """The delivery log as the address asks for it: ?state=, ?type=, ?q= in host, reason and event id."""
-    state, kind, q = (request.GET.get(name, "").strip() for name in ("state", "type", "q"))
-    if state in Delivery.State.values:
+    state, kind, q = (request.GET.get(name, "").strip().replace("\0", "") for name in ("state", "type", "q"))
+    state = state if state in Delivery.State.values else ""
+    kind = kind if kind in LOG_TYPES else ""
+    if state:
         rows = rows.filter(state=state)
-    if kind in LOG_TYPES:
+    if kind:
         rows = rows.filter(event__type=kind)
     if q:
         rows = rows.filter(Q(event__host__name__icontains=q) | Q(reason__icontains=q) | Q(event__id__startswith=q))
-    searched = {"state": state, "type": kind, "q": q, "filtered": bool(state or kind or q)}
+    searched = {"state": state, "type": kind, "q": q}
+    searched["query"] = query_of(**searched)
     return rows.select_related("event__host", "webhook"), searched
 
 

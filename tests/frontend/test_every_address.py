@@ -61,6 +61,7 @@ class Address:
 
 PLAIN, SCAN, LIST, WEBHOOK = Address(), Address("scan"), Address(asks=("q=zebr",)), Address("webhook")
 DIFF = Address(asks=("from={scan}", "host={host}", "host=web-1&with={host}", "to={scan}"))
+RISKS = Address(asks=("q=zebr", "show=withdrawn", "risk={risk}"))
 TICKED = {"host": "{host_pk}", "confirmed": "1"}
 RISK = {"cve": "{cve}", "where": "hosts", "hosts": "{host}", "reason": "x", "until": f"{timezone.localdate()}"}
 ADDRESSES = {
@@ -86,17 +87,20 @@ ADDRESSES = {
     ),
     "security/package-scanner/": Address(asks=("host={host}",)),
     "security/package-scanner/tags/": Address(sends=({"host": "{host}", "tags": "prod"},)),
+    "security/package-scanner/scans/export/<str:name>/": Address("csv", asks=("host={host}",)),
     "security/package-scanner/run/": Address(sends=({"host": "{host}"},)),
     "security/package-scanner/scan/<int:pk>/": SCAN,
     "security/package-scanner/scan/<int:pk>/cancel/": SCAN,
     "security/package-scanner/scan/<int:pk>/export/<str:name>/": Address("scan csv"),
     "security/package-scanner/scan/<int:pk>/graph/": SCAN,
     "security/package-scanner/scan/<int:pk>/graph/data/": SCAN,
+    "security/package-scanner/scan/<int:pk>/graph/export/<str:name>/": Address("scan csv"),
     "security/package-scanner/diff/": DIFF,
     "security/package-scanner/diff/export/<str:name>/": replace(DIFF, args="csv"),
     "security/feeds/": PLAIN,
     "security/feeds/refresh/": Address(sends=({"feed": ""},)),
-    "security/risks/": Address(asks=("q=zebr", "show=withdrawn", "risk={risk}")),
+    "security/risks/": RISKS,
+    "security/risks/export/<str:name>/": replace(RISKS, args="csv"),
     "security/risks/new/": Address(
         asks=("renew={risk}", "host={host}&cve=CVE-2026-1001", "package={package}"),
         sends=(RISK, RISK | {"where": "everywhere"}, RISK | {"where": "tags", "tags": "{tag}"}),
@@ -105,6 +109,10 @@ ADDRESSES = {
     "security/package-scanner/cve/<str:name>/": Address("cve"),
     "security/package-scanner/cve/<str:cve>/export/<str:name>/": Address("cve csv", asks=("q=zebr", "state=now")),
     "security/package-scanner/package/<str:name>/": Address("package"),
+    **{
+        f"security/package-scanner/package/<str:package>/{what}/export/<str:name>/": Address("package csv", asks=asks)
+        for what, asks in (("hosts", ("q=zebr", "release={release}")), ("vulnerabilities", ("q=zebr", "status=all")))
+    },
     "security/webhooks/": PLAIN,
     "security/webhooks/new/": PLAIN,
     "security/webhooks/filter/": PLAIN,
@@ -112,6 +120,10 @@ ADDRESSES = {
     **{
         f"security/webhooks/<int:pk>/{what}": WEBHOOK
         for what in ("", "edit/", "delete/", "switch/", "rotate/", "test/")
+    },
+    **{
+        f"security/webhooks/{of}deliveries/export/<str:name>/": Address(args, asks=("q=zebr",))
+        for of, args in (("", "csv"), ("<int:pk>/", "webhook csv"))
     },
     "security/webhooks/deliveries/": PLAIN,
     "security/webhooks/deliveries/<int:pk>/": Address("delivery"),
@@ -336,17 +348,16 @@ def test_who_sees_everything_is_told_all_of_it(values: Any) -> None:
     boss.save()
     client.force_login(boss)
     where: dict[str, set[str]] = {marker: set() for marker in HIDDEN.values()}
-    for route in ("security/", "security/feeds/", "security/risks/", "api/v1/hosts", "api/v1/risks", "metrics"):
+    routes = {
+        *("security/", "security/feeds/", "security/risks/", "api/v1/hosts", "api/v1/risks", "metrics"),
+        *("security/webhooks/deliveries/export/csv/", "security/risks/export/csv/"),
+        "security/package-scanner/package/openssl/hosts/export/csv/",
+        f"security/package-scanner/scans/export/csv/?host={HIDDEN['host']}",
+    }
+    for route in routes:
         for marker in told(client.get(path_of(route, seen, ""))):
             where[marker].add(route)
-    assert where[HIDDEN["host"]] == {
-        "security/",
-        "security/feeds/",
-        "security/risks/",
-        "api/v1/hosts",
-        "api/v1/risks",
-        "metrics",
-    }
+    assert where[HIDDEN["host"]] == routes
     assert where[HIDDEN["release"]] and where[HIDDEN["reason"]] and where[HIDDEN["cve"]] and where[HIDDEN["tag"]]
 
 
