@@ -40,21 +40,15 @@ def refusal(status: int, message: str) -> JsonResponse:
     return response
 
 
-def door(scope: str, *, about_all: bool = False) -> Callable[[Callable[..., Any]], Callable[..., HttpResponseBase]]:
-    """A view that gets its caller, and answers JSON whatever goes wrong.
-
-    `about_all`: closed to who sees only some hosts.
-    """
+def door(scope: str) -> Callable[[Callable[..., Any]], Callable[..., HttpResponseBase]]:
+    """A view that gets its caller, and answers JSON whatever goes wrong."""
 
     def guard(view: Callable[..., Any]) -> Callable[..., HttpResponseBase]:
         @csrf_exempt
         @wraps(view)
         def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
             try:
-                caller = access.caller(request, scope)
-                if about_all and caller.sight.limited:
-                    raise PermissionDenied(access.ABOUT_ALL)
-                answer = view(request, caller, *args, **kwargs)
+                answer = view(request, access.caller(request, scope), *args, **kwargs)
                 if isinstance(answer, HttpResponse):
                     add_never_cache_headers(answer)
                 return answer

@@ -66,7 +66,7 @@ Some = TypeVar("Some")
 
 
 def list_door(
-    page: str, known: Mapping[str, Collection[str]] | None = None, *, scope: str = "read", about_all: bool = False
+    page: str, known: Mapping[str, Collection[str]] | None = None, scope: str = "read"
 ) -> Callable[[Callable[..., HttpResponseBase]], Callable[..., HttpResponseBase]]:
     """A list as a file, for programs and for people, whom a refusal leads back to its page with what they asked for.
 
@@ -74,7 +74,7 @@ def list_door(
     """
 
     def guard(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponseBase]:
-        @door(scope, about_all=about_all)
+        @door(scope)
         def opened(request: HttpRequest, caller: Caller, name: str, **about: Any) -> HttpResponseBase:
             export = list_export(name)
             if "\0" in request.path:
@@ -266,13 +266,13 @@ def export_risks(request: HttpRequest, caller: Caller, export: Export) -> HttpRe
 # --- deliveries -------------------------------------------------------------------------------------
 
 
-@list_door("deliveries", OF_LOG, scope="admin", about_all=True)
+@list_door("deliveries", OF_LOG, scope="admin")
 def export_deliveries(request: HttpRequest, caller: Caller, export: Export) -> HttpResponseBase:
     """The log of all webhooks, filtered as its page is: ?state=, ?type=, ?q=."""
     return log_file(request, export, Delivery.objects.all(), ["deliveries"])
 
 
-@list_door("webhook", OF_LOG, scope="admin", about_all=True)
+@list_door("webhook", OF_LOG, scope="admin")
 def export_deliveries_of(request: HttpRequest, caller: Caller, export: Export, pk: int) -> HttpResponseBase:
     """The log of one webhook, filtered as on its page."""
     webhook = Webhook.objects.filter(pk=pk).first()

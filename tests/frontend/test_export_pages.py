@@ -243,42 +243,6 @@ def test_a_diff_is_exported_as_it_is_shown(staff: Client, scan: Scan, before: Sc
     assert "Only what was asked for: Removed, like “g”." in " ".join(filtered.pages[0].extract_text().split())
 
 
-def test_the_list_of_hosts_is_exported_as_it_is_shown(staff: Client) -> None:
-    for number in range(3):
-        make_scan(make_host(f"web-{number}"), report=make_report(*(make_update(f"lib{n}") for n in range(number))))
-    make_host("=cmd|'/c calc'!A0")
-    make_host("db-1").set_tags(["prod", "berlin"])
-    for query in ("", "?q=web&sort=name", "?status=unknown&tag=prod", "?q=cmd", "?q=nowhere"):
-        page = [row["host"].name for row in staff.get(f"/security/{query}").context["rows"]]
-        told = json.loads(body(staff.get(f"/security/hosts/export/json/{query}", **bearer())))
-        assert [row["name"] for row in told["hosts"]] == page, query
-        assert bool(told["filter"]) == bool(query)
-        shown = body(staff.get(f"/security/hosts/export/csv/{query}")).decode("utf-8-sig")
-        cells = [row["name"] for row in csv.DictReader(io.StringIO(shown, newline=""))]
-        assert cells == [f"'{name}" if name.startswith("=") else name for name in page]
-    told = json.loads(body(staff.get("/security/hosts/export/json/?q=db")))
-    row = told["hosts"][0]
-    assert (row["tags"], row["security_updates"], row["late_security_updates"]) == (["berlin", "prod"], None, None)
-
-
-def test_where_a_cve_is_is_exported_as_it_is_shown(staff: Client, scan: Scan) -> None:
-    path = f"/security/package-scanner/cve/{EXPLOITED}/"
-    found = json.loads(body(staff.get(f"{path}export/json/")))
-    assert found["cve"] == EXPLOITED
-    assert [row["host"] for row in found["places"]] == [scan.host.name]
-    assert found["places"][0]["commands"]
-    shown = body(staff.get(f"{path}export/csv/?state=now")).decode("utf-8-sig")
-    rows = list(csv.DictReader(io.StringIO(shown, newline="")))
-    assert [(row["host"], row["source"], row["filter"]) for row in rows] == [(scan.host.name, "openssl", "state=now")]
-    assert "; " in rows[0]["commands"]
-    assert json.loads(body(staff.get(f"{path}export/json/?q=nowhere")))["places"] == []
-    assert f"{path}export/csv/" in staff.get(path).content.decode()
-    assert staff.get(f"{path}export/csv/?state=strange").status_code == 400
-    unknown = "/security/package-scanner/cve/CVE-1999-0001/export/csv/"
-    for wrong in (f"{path}export/pdf/", unknown, "/security/hosts/export/pdf/"):
-        assert staff.get(wrong).status_code == 404, wrong
-
-
 def test_a_diff_that_cannot_be_made_cannot_be_exported(staff: Client, scan: Scan) -> None:
     export = "/security/package-scanner/diff/export"
     assert staff.get(f"{export}/cyclonedx/").json()["message"] == "There is no diff as CycloneDX SBOM."
