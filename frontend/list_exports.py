@@ -80,7 +80,7 @@ def list_door(
             if "\0" in request.path:
                 raise Http404("There is nothing with a NUL in its name.")
             for key, values in (known or {}).items():
-                value = request.GET.get(key, "").strip()
+                value = request.GET.get(key, "")
                 if value and value not in values:
                     return refusal(400, f"There is no {key} {value!r}. Known are {', '.join(values)}.")
             return view(request, caller, export, **about)
@@ -182,7 +182,7 @@ def dependency_rows(shown: graph_pages.Shown, rows: Iterable[graph_pages.Row]) -
 @list_door("cve", {"state": (*STATES, *UNJUDGED)})
 def export_places(request: HttpRequest, caller: Caller, export: Export, cve: str) -> HttpResponseBase:
     """Where a CVE is, a row for each package of a host, filtered as its page is: ?state=, ?q=."""
-    state, q = request.GET.get("state", "").strip(), searched(request)
+    state, q = request.GET.get("state", ""), searched(request)
     places = of_cve(cve.upper() if CVE.fullmatch(cve.upper()) else cve, visible_hosts(caller).active())
     if not places.is_known:
         raise Http404(f"No feed that has been read knows {cve!r}.")
@@ -234,7 +234,7 @@ def export_package_vulnerabilities(
     places = places_of(package, caller)
     if not places.is_told:
         return refusal(409, f"No feed about a release with {package} has been read: what is vulnerable is not known.")
-    status, q = request.GET.get("status", "").strip(), searched(request)
+    status, q = request.GET.get("status", ""), searched(request)
     findings = Finding.objects.filter(package_version__in=places.package_versions, status__in=statuses(status))
     rows = (release_row(row) for row in found(findings, places.packages) if matches(row, q.lower()))
     what, query = [package, "vulnerabilities"], query_of(status=status, q=q)
