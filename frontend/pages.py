@@ -60,6 +60,7 @@ def everywhere(request: HttpRequest) -> dict[str, Any]:
     manages = bool(user and may_manage_webhooks(user))
     return {
         "theme": theme if theme in THEMES else "system",
+        "keys_wanted": request.COOKIES.get("keys") != "off",
         "may_run": bool(user and may_run(user)),
         "may_manage_webhooks": manages,
         "sight": sight(request) if user and user.is_authenticated else "",
@@ -79,8 +80,20 @@ def theme(request: HttpRequest) -> HttpResponse:
     back = request.POST.get("next", "")
     response = redirect(back if url_has_allowed_host_and_scheme(back, {request.get_host()}) else "dashboard")
     if (chosen := request.POST.get("theme")) in THEMES:
-        response.set_cookie("theme", chosen, max_age=365 * 24 * 3600, samesite="Lax", secure=settings.HTTPS)
+        keep(response, "theme", chosen)
     return response
+
+
+@require_POST
+def keys(request: HttpRequest) -> HttpResponse:
+    """Posted: `keys`, where this browser is to hear keyboard shortcuts."""
+    response = HttpResponse(status=204)
+    keep(response, "keys", "on" if "keys" in request.POST else "off")
+    return response
+
+
+def keep(response: HttpResponse, name: str, chosen: str) -> None:
+    response.set_cookie(name, chosen, max_age=365 * 24 * 3600, samesite="Lax", secure=settings.HTTPS)
 
 
 @require_safe

@@ -36,6 +36,7 @@ urlpatterns = [
     path("sign-in/<str:text>/", access.use_sign_in_link, name="sign-in-link"),
     path("sign-out/", LogoutView.as_view(), name="sign-out"),
     path("theme/", pages.theme, name="theme"),
+    path("keys/", pages.keys, name="keys"),
     path("security/", host_pages.hosts, name="overview"),
     path("security/hosts/export/<str:name>/", list_exports.export_hosts, name="export-hosts"),
     path("security/hosts/act/", host_pages.act, name="hosts-act"),

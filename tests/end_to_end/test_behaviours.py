@@ -12,6 +12,7 @@ from django.utils import timezone
 from playwright.sync_api import Page, expect
 
 from scanner.models import Host, Scan
+from tests.end_to_end.conftest import violations
 from tests.end_to_end.stack import Stack
 from tests.make import change_scan, make_host, make_report, make_scan, make_update
 
@@ -127,3 +128,54 @@ def test_what_is_seen_is_exported_without_a_limit(signed_in: Page, stack: Stack)
             signed_in.get_by_role("link", name="CSV").first.click()
         text = download.value.path().read_text(encoding="utf-8-sig")
         assert sum("lib" in line[0] or "bash" in line[0] for line in csv.reader(text.splitlines()) if line) == number
+
+
+def test_the_keyboard_leads_through_the_pages_until_it_is_switched_off(
+    signed_in: Page, stack: Stack, token: str
+) -> None:
+    for name in ("web-1", "web-2"):
+        make_scan(make_host(name), report=make_report(make_update("bash")))
+    signed_in.goto(stack.address(LIST))
+    press, focused, dialog = signed_in.keyboard.press, signed_in.locator(":focus"), signed_in.locator("#keys")
+    press("j")
+    press("j")
+    expect(focused).to_have_text("web-2")
+    press("x")
+    expect(signed_in.get_by_role("checkbox", name="web-2")).to_be_checked()
+    press("k")
+    expect(focused).to_have_text("web-1")
+    expect(signed_in.locator("#live")).to_contain_text("Live")
+    stack.post("/security/package-scanner/run/", token, "host=web-1", Prefer="respond-async")
+    expect(row(signed_in, "web-1")).to_contain_text("6 security updates")  # the results have been drawn anew
+    expect(focused).to_have_text("web-1")
+    press("/")
+    signed_in.keyboard.type("gd web-2/?")
+    expect(signed_in.get_by_role("searchbox")).to_have_value("gd web-2/?")
+    signed_in.get_by_role("searchbox").fill("web-2")
+    expect(row(signed_in, "web-1")).to_have_count(0)
+    focused.blur()
+    press("j")
+    press("Enter")
+    expect(signed_in).to_have_url(re.compile("host=web-2"))
+    press("/")
+    expect(focused).to_have_attribute("id", "host")
+    focused.blur()
+    press("g")
+    press("v")
+    expect(signed_in.get_by_role("heading", level=1)).to_have_text("Feeds")
+    press("?")
+    expect(dialog).to_be_visible()
+    expect(dialog).to_contain_text("Vulnerabilities")
+    expect(dialog).not_to_contain_text("Webhooks")  # which this account may not manage
+    assert not violations(signed_in), violations(signed_in)
+    press("g")
+    press("h")
+    with signed_in.expect_response("**/keys/"):
+        dialog.get_by_label("Use these shortcuts").uncheck()
+    press("Escape")
+    expect(dialog).to_be_hidden()
+    signed_in.reload()
+    expect(signed_in.get_by_role("heading", level=1)).to_have_text("Feeds")
+    press("?")
+    signed_in.get_by_role("button", name="Keyboard shortcuts").click()
+    expect(dialog.get_by_label("Use these shortcuts")).not_to_be_checked()

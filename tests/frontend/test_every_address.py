@@ -72,6 +72,7 @@ ADDRESSES = {
     "sign-in/<str:text>/": Address("nothing"),
     "sign-out/": PLAIN,
     "theme/": PLAIN,
+    "keys/": PLAIN,
     "security/": Address(
         asks=("q=zebr", "tag={tag}", "archived=1", "distribution={release}", "select=all&size=1000", "tick={host_pk}")
     ),

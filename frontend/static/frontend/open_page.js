@@ -82,7 +82,7 @@ export class Part {
     const page = new DOMParser().parseFromString(await answer.text(), "text/html");
     const before = one(this.selector);
     const fresh = document.adoptNode(page.querySelector(this.selector));
-    const focus = before.contains(document.activeElement) ? document.activeElement.id : null;
+    const focus = before.contains(document.activeElement) ? mark(document.activeElement) : null;
     for (const open of before.querySelectorAll("details[open][id]")) fresh.querySelector(`#${open.id}`)?.setAttribute("open", "");
     for (const field of before.querySelectorAll("input[id]")) keep(field, fresh.querySelector(`#${field.id}`));
     before.replaceWith(fresh);
@@ -90,9 +90,14 @@ export class Part {
     window.htmx?.process(fresh);
     enliven(fresh);
     this.drawn(before);
-    if (focus !== null) (document.getElementById(focus) ?? this.fallback() ?? main).focus();
+    if (focus !== null) ((focus && fresh.querySelector(focus)) || this.fallback() || main).focus();
     if (this.owed) await this.fetch();
   }
+}
+
+// How to find it again: by its id, or by where it leads. "" if it has neither.
+function mark({ id, attributes: { href } }) {
+  return id ? `#${CSS.escape(id)}` : href ? `[href="${CSS.escape(href.value)}"]` : "";
 }
 
 // What was ticked or typed since the page came.
