@@ -17,6 +17,7 @@ from tests.end_to_end.stack import Stack
 from tests.make import change_scan, make_host, make_report, make_scan, make_update
 
 LIST, DASHBOARD = "/security/", "/security/package-scanner/"
+WITHIN = "(tables) => tables.every((table) => table.getBoundingClientRect().right <= innerWidth)"  # the page
 LARGE = 150_000  # bytes of a page on the wire, compressed
 
 
@@ -128,6 +129,31 @@ def test_what_is_seen_is_exported_without_a_limit(signed_in: Page, stack: Stack)
             signed_in.get_by_role("link", name="CSV").first.click()
         text = download.value.path().read_text(encoding="utf-8-sig")
         assert sum("lib" in line[0] or "bash" in line[0] for line in csv.reader(text.splitlines()) if line) == number
+
+
+def test_what_is_printed_is_light_whole_and_says_of_what_and_when(signed_in: Page, stack: Stack) -> None:
+    version = "1:1.2.3-4+deb12u1~bpo11+1"
+    update = make_update("libcurl4-openssl-dev-and-more", installed_version=version, available_version=f"{version}.2")
+    for report in (make_report(), make_report(update)):
+        scan = make_scan(make_host("database-server.of-a-long-name.example.org"), report=report)
+    signed_in.emulate_media(media="print", color_scheme="dark")
+    signed_in.set_viewport_size({"width": 680, "height": 1000})  # A4 between usual margins
+    for path in (
+        f"{DASHBOARD}?host={scan.host}",
+        f"{scan.get_absolute_url()}?tab=all",
+        f"/security/package-scanner/diff/?to={scan.pk}",
+        f"{LIST}?q=long-name",
+    ):
+        signed_in.goto(stack.address(path))
+        expect(signed_in.locator("tbody tr").first).to_be_visible()
+        for hidden in (".nav", "main button", "main input", "main select"):
+            expect(signed_in.locator(f"{hidden}:visible"), path).to_have_count(0)
+        assert signed_in.locator("table").evaluate_all(WITHIN), path
+        signed_in.evaluate("dispatchEvent(new Event('beforeprint'))")
+        said = re.compile(r"^\d+ \w+ \d{4}, \d\d:\d\d UTC .*" + re.escape(path))
+        expect(signed_in.locator(".printed")).to_have_text(said)
+    expect(signed_in.locator(".printed")).to_contain_text("Host or tag: long-name")
+    assert signed_in.evaluate("getComputedStyle(document.body).color") == "oklch(0.25 0.02 260)"
 
 
 def test_the_keyboard_leads_through_the_pages_until_it_is_switched_off(

@@ -405,7 +405,13 @@ function listen() {
   search.addEventListener("input", find);
   search.form.addEventListener("submit", pickFound, { capture: true });
   new ResizeObserver(resized).observe(box);
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { readColours(); anew(); });
+  for (const query of ["(prefers-color-scheme: dark)", "print"]) matchMedia(query).addEventListener("change", recoloured);
+}
+
+function recoloured() { // at once: paper does not wait for a frame
+  readColours();
+  drawn.scale = 0;
+  paint();
 }
 
 function resized() {

@@ -1,6 +1,6 @@
 // What every page does: times, copy buttons, and results that htmx has swapped in.
 
-import { tellTimes } from "./time.js";
+import { moment, tellTimes } from "./time.js";
 
 export function enliven(within = document) {
   tellTimes(within);
@@ -37,6 +37,15 @@ document.addEventListener("htmx:beforeSwap", ({ detail }) => {
 
 document.addEventListener("submit", ({ target: { elements } }) => {
   if (elements.next) elements.next.value = location.pathname + location.search; // htmx may have moved on since
+});
+
+// On paper there are no fields and no address bar: a line says when it was printed, how it is filtered, and where from.
+addEventListener("beforeprint", () => {
+  const used = ({ labels, type, checked, value }) => labels?.length && (type === "checkbox" ? checked : value);
+  const inWords = ({ labels: [{ textContent: label }], type, selectedOptions, value }) =>
+    type === "checkbox" ? label : `${label}: ${selectedOptions?.[0].text ?? value}`;
+  const filters = [...document.querySelectorAll("main .search :is(input, select)")].filter(used).map(inWords);
+  document.querySelector(".printed").textContent = [moment(Date.now()), ...filters, location.href].join(" · ");
 });
 
 setInterval(tellTimes, 60_000);

@@ -6,6 +6,7 @@ const exactWithZone = new Intl.DateTimeFormat("en-GB", { ...parts, timeZoneName:
 const hourAndMinute = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit" });
 
 export const clock = (date) => hourAndMinute.format(date);
+export const moment = (date) => exactWithZone.format(date);
 
 export function distance(date, now = Date.now()) {
   const seconds = (now - date) / 1000;
@@ -26,6 +27,6 @@ export function tellTimes(within = document) {
     const date = new Date(element.dateTime);
     const text = words[element.dataset.time](date);
     if (element.textContent !== text) element.textContent = text;
-    element.title = exactWithZone.format(date);
+    element.title = moment(date);
   }
 }
