@@ -17,6 +17,15 @@ from tests.make import make_host, make_report, make_scan, make_update
 NEEDS = {"web": ["nginx"], "nginx": ["libssl3"], "curl": ["libssl3"], "libssl3": ["libc6"], "libc6": []} | {
     f"package-{number}": [f"package-{number // 3}", "libc6"] for number in range(120)
 }
+STRONG = """() => {
+  const canvas = document.querySelector("#graph canvas"), pen = document.createElement("canvas").getContext("2d");
+  pen.fillStyle = getComputedStyle(canvas.parentElement).outlineColor;
+  pen.fillRect(0, 0, 1, 1);
+  const [wanted] = new Uint32Array(pen.getImageData(0, 0, 1, 1).data.buffer);
+  const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+  return new Uint32Array(data.buffer).filter((pixel) => pixel === wanted).length;
+}"""
+"""How many pixels have the colour of what is picked, unmixed."""
 SHOWN = "() => document.querySelector('#graph canvas').toDataURL()"
 
 
@@ -54,6 +63,8 @@ def test_a_package_is_searched_picked_and_found_again_by_its_address(page: Page,
     expect(picked.get_by_role("heading", name="libssl3")).to_be_visible()
     expect(picked).to_contain_text("2 packages that nothing needs lead to it")
     expect(page.locator("#announce")).to_have_text("libssl3 is picked: needed by 2, needs 1")
+    ring = 200  # pixels at most; the ways are far more
+    wait_until(lambda: page.evaluate(STRONG) > 3 * ring, "the ways by which it is pulled in")
     expect(page).to_have_url(re.compile("node=libssl3"))
     page.locator(".graph").press("Escape")
     expect(picked).to_contain_text("No package is picked")
@@ -73,6 +84,8 @@ def test_a_package_is_searched_picked_and_found_again_by_its_address(page: Page,
     picked.get_by_role("link", name="show its neighbours").click()
     page.get_by_role("group", name="What needs libssl3").get_by_role("link", name="nginx").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("nginx")
+    open_graph(page, stack, scan, "?node=web")
+    assert page.evaluate(STRONG) < ring, "nothing pulls it in"
 
 
 def test_mouse_keys_buttons_and_fingers_move_the_picture(page: Page, stack: Stack, scan: Scan) -> None:

@@ -26,6 +26,8 @@ let graph, colours, width, height, wide, high, ratio, whole, resting, asked; // 
 let picked = -1;
 let under = -1; // the pointer
 let matches = new Set();
+let chosen = []; // what stands out: what is picked with its neighbours and ways, or what is searched
+let ways = { nodes: [], pairs: [] }; // by which what is picked is pulled in: those that the page tells in words
 
 // --- data ------------------------------------------------------------------------------------------
 
@@ -189,8 +191,6 @@ function write(pen) {
 
 // What is picked, searched or pointed at stands out; all else fades.
 function drawOver() {
-  const needs = graph.needs[picked] ?? [], neededBy = graph.neededBy[picked] ?? [];
-  const chosen = picked >= 0 ? [picked, ...needs, ...neededBy] : [...matches];
   if (chosen.length) {
     screen.globalAlpha = 0.7;
     screen.fillStyle = colours.surface;
@@ -201,17 +201,21 @@ function drawOver() {
     screen.strokeStyle = colours.focus;
     screen.lineWidth = 1;
     screen.globalAlpha = chosen.length > 100 ? 0.25 : 0.6;
-    edges(screen, needs.map((other) => [picked, other]), view, width, height);
-    edges(screen, neededBy.map((other) => [other, picked]), view, width, height);
+    edges(screen, graph.needs[picked].map((other) => [picked, other]), view, width, height);
+    edges(screen, graph.neededBy[picked].map((other) => [other, picked]), view, width, height);
     screen.globalAlpha = 1;
+    screen.lineWidth = view.scale >= LEGIBLE ? 3 : 2;
+    edges(screen, ways.pairs, view, width, height);
   }
   for (const name of [...STATES].reverse()) {
     marks(screen, chosen.filter((node) => state(node) === name), name, view, width, height);
   }
   rings([...matches]);
+  frames(ways.nodes);
   if (picked >= 0) rings([picked], 3);
   write(screen);
-  const named = view.scale >= LEGIBLE ? chosen : chosen.length <= NAMED ? chosen : picked >= 0 ? [picked] : [];
+  const few = (nodes) => (view.scale >= LEGIBLE || nodes.length <= NAMED ? nodes : []);
+  const named = picked >= 0 ? [picked, ...few(ways.nodes), ...few(chosen)] : few(chosen);
   for (const node of new Set([...named, ...(under >= 0 ? [under] : [])])) plate(node);
 }
 
@@ -220,6 +224,15 @@ function rings(nodes, thick = 1.5) {
   for (const node of nodes) mark(screen, "clear", sx(graph.x[node]), sy(graph.y[node]), 9);
   screen.strokeStyle = colours.focus;
   screen.lineWidth = thick;
+  screen.stroke();
+}
+
+function frames(nodes) {
+  const half = view.scale >= LEGIBLE ? 9 : 6;
+  screen.beginPath();
+  for (const node of nodes) screen.rect(sx(graph.x[node]) - half, sy(graph.y[node]) - half, 2 * half, 2 * half);
+  screen.strokeStyle = colours.focus;
+  screen.lineWidth = 2;
   screen.stroke();
 }
 
@@ -269,10 +282,28 @@ function anew() {
 
 // --- picking and searching -------------------------------------------------------------------------
 
+function choose() {
+  const near = picked >= 0 ? [picked, ...graph.needs[picked], ...graph.neededBy[picked], ...ways.nodes] : matches;
+  chosen = [...new Set(near)];
+  soon();
+}
+
+function readWays() {
+  const told = document.querySelector("#picked");
+  const chains = picked >= 0 && told.dataset.node === graph.names[picked] ? told.querySelectorAll(".chains li") : [];
+  const ofChain = (chain) => Array.from(chain.querySelectorAll("a, strong"), ({ textContent }) => graph.names.indexOf(textContent));
+  const found = Array.from(chains, ofChain);
+  ways = {
+    nodes: [...new Set(found.flatMap((nodes) => nodes.slice(0, -1)))], // what is picked has its ring
+    pairs: found.flatMap((nodes) => nodes.slice(1).map((node, at) => [nodes[at], node])),
+  };
+  choose();
+}
+
 function pick(node) {
   if (node === picked) return;
   picked = node;
-  soon();
+  readWays(); // of none yet
   const field = search.form.elements.node; // so that a search that is under way keeps it
   field.value = graph.names[node] ?? "";
   field.disabled = node < 0;
@@ -295,7 +326,7 @@ function find() { // what the list shows
   const q = typed(), wanted = new URLSearchParams(location.search).get("state");
   const fits = (node) => graph.names[node].toLowerCase().includes(q) && (!wanted || state(node) === wanted);
   matches = new Set(q || wanted ? [...graph.names.keys()].filter(fits) : []);
-  soon();
+  choose();
 }
 
 function pickFound(event) {
@@ -402,6 +433,7 @@ function listen() {
     const by = Number(button.dataset.zoomBy);
     button.addEventListener("click", () => (by ? zoom(by) : showAll()));
   }
+  document.addEventListener("htmx:afterSwap", readWays);
   search.addEventListener("input", find);
   search.form.addEventListener("submit", pickFound, { capture: true });
   new ResizeObserver(resized).observe(box);
@@ -432,6 +464,7 @@ async function begin() {
   find();
   picked = graph.names.indexOf(document.querySelector("#picked").dataset.node);
   if (picked >= 0) lookAt(picked);
+  readWays();
   paint();
   says.hidden = true;
   listen();
