@@ -111,13 +111,13 @@ def edit_form(request: HttpRequest, task: PeriodicTask) -> HttpResponse:
     """Posted with `check`, it only says when it would run."""
     checked = CHECK in request.POST
     form = ScheduleForm(request.POST if request.method == "POST" else None, initial=schedule_values(task))
-    if request.method == "POST" and form.is_valid() and not checked:
-        try:
+    if request.method == "POST" and not checked:
+        form.full_clean()
+        form.show(periodic.problems_of(task, form.wishes))
+        if not form.errors:
             periodic.save(task, form.wishes, actor(request))
             messages.success(request, f"{task.name} has been saved.")
             return redirect("schedules")
-        except Refused as error:
-            form.show(error.problems)
     context = {"form": form, "task": task, "checked": checked, "zones": periodic.zones(), **effect_of(form)}
     status = 422 if form.errors and not checked else 200
     return render(request, "frontend/schedules/edit.html", context, status=status)
@@ -126,17 +126,16 @@ def edit_form(request: HttpRequest, task: PeriodicTask) -> HttpResponse:
 def effect_of(form: ScheduleForm) -> dict[str, Any]:
     """When it would run and how many hosts that is about, as far as the form says it; else what is wrong."""
     filled = form if form.is_bound else ScheduleForm(form.initial)
-    filled.full_clean()
+    wrong = {name: str(errors[0]) for name, errors in filled.errors.items()}
     wishes = filled.wishes
     found: dict[str, Any] = {"hosts": None, "runs": [], "run_zone": wishes.get("time_zone"), "problems": []}
-    if wishes.get("where") and "tags" not in filled.errors:
+    if wishes.get("where") and "tags" not in wrong:
         found["hosts"] = periodic.hosts_of(wishes["tags"]).count()
     try:
         crontab = periodic.crontab_of(wishes)
         found["runs"] = periodic.next_runs(crontab.schedule, timezone.now(), periodic.SHOWN_RUNS)
     except Refused as error:
-        said = {name: str(errors[0]) for name, errors in filled.errors.items()}
-        found["problems"] = [said.get(each.field, each.message) for each in error.problems]
+        found["problems"] = [wrong.get(each.field, each.message) for each in error.problems]
     return found
 
 

@@ -169,6 +169,16 @@ def fields_of(wishes: Mapping[str, Any]) -> dict[str, str]:
     return every
 
 
+def problems_of(task: PeriodicTask, wishes: Mapping[str, Any]) -> list[Problem]:
+    """All that would be refused."""
+    problems = other_problems(task, wishes)
+    try:
+        crontab_of(wishes)
+    except Refused as error:
+        problems += error.problems
+    return problems
+
+
 def other_problems(task: PeriodicTask, wishes: Mapping[str, Any]) -> list[Problem]:
     name, tags = str(wishes.get("name", "")).strip(), wishes.get("tags") or []
     problems = []
@@ -190,13 +200,9 @@ def save(task: PeriodicTask, wishes: Mapping[str, Any], by: Actor) -> None:
     """Make it, or change all of it. Raises Refused, and then nothing is changed."""
     new = task.pk is None
     before = {} if new else told(task)
-    problems = other_problems(task, wishes)
-    try:
-        crontab = crontab_of(wishes)
-    except Refused as error:
-        problems += error.problems
-    if problems:
+    if problems := problems_of(task, wishes):
         raise Refused(problems)
+    crontab = crontab_of(wishes)
     if task.crontab is None or timing(task.crontab) != timing(crontab):
         task.crontab = stored(crontab)
         task.interval = task.solar = task.clocked = None

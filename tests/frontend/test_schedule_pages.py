@@ -1,12 +1,13 @@
 """Pages of schedules: what the list says, what the form takes, and who may."""
 
+import re
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.test import Client
 from django.utils import timezone
-from django_celery_beat.models import PeriodicTask
+from django_celery_beat.models import CrontabSchedule, PeriodicTask
 from kombu.exceptions import OperationalError as BrokerAway
 
 from scanner import audit, periodic
@@ -89,10 +90,13 @@ def test_what_is_wrong_is_said_at_its_field_and_nothing_typed_is_lost(keeper: Cl
     answer = keeper.post(NEW, form(name="", kind="cron", cron="0 25 * * *", where="tags", tags="nowhere"))
     page = answer.content.decode()
     assert answer.status_code == 422 and not PeriodicTask.objects.exists()
-    assert (
-        "The hour 25 is not between 0 and 23" in keeper.post(NEW, form(kind="cron", cron="0 25 * * *")).content.decode()
-    )
-    assert 'value="0 25 * * *"' in page and 'value="nowhere"' in page and "There is no tag nowhere" in page
+    at_the_top = page.partition('role="alert"')[2].partition("</p>")[0]
+    for words in ("This field is required", "The hour 25 is not between 0 and 23", "There is no tag nowhere"):
+        assert words in at_the_top and f'class="error">{words}' in re.sub(r' id="[^"]*"', "", page)
+    assert 'value="0 25 * * *"' in page and 'value="nowhere"' in page
+    PeriodicTask.objects.create(name="Weekly", task="any", crontab=CrontabSchedule.objects.create())
+    page = keeper.post(NEW, form(kind="cron", cron="0 2 31 2 *")).content.decode()
+    assert 'cron">Cron expression</a>: This day never comes' in page and "There is a schedule" in page
 
 
 def test_what_is_wrong_in_a_field_of_another_kind_does_not_matter(keeper: Client) -> None:
