@@ -7,12 +7,12 @@ from operator import attrgetter
 from typing import Any
 
 from django.conf import settings
-from django.contrib import messages
+from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.core.paginator import Paginator
 from django.db import transaction
 from django.db.models import Q, QuerySet, prefetch_related_objects
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
 from django.utils.http import url_has_allowed_host_and_scheme
@@ -32,6 +32,7 @@ from frontend.access import (
 from frontend.api import chosen_host
 from frontend.vulnerability_pages import found_in_scan, query_of, vulnerability_count
 from scanner import audit, periodic, risk, run_time, scanning
+from scanner.audit import CHANGED, Actor, How
 from scanner.models import Host, Scan, Webhook
 from scanner.vulnerabilities.exposure import fixes
 from scanner.vulnerabilities.findings import what_is_missing
@@ -94,6 +95,18 @@ def keys(request: HttpRequest) -> HttpResponse:
 
 def keep(response: HttpResponse, name: str, chosen: str) -> None:
     response.set_cookie(name, chosen, max_age=365 * 24 * 3600, samesite="Lax", secure=settings.HTTPS)
+
+
+@admin.site.admin_view
+def own_password(request: HttpRequest) -> HttpResponseBase:
+    """The admin's page on which one changes it."""
+    user: Any = request.user
+    with transaction.atomic():
+        answer: HttpResponseBase = admin.site.password_change(request)
+        if request.method == "POST" and answer.status_code == 302:
+            by = Actor(user.get_username(), How.ADMIN)
+            audit.record(by, "user.password_changed", user, after={"password": CHANGED})
+    return answer
 
 
 @require_safe

@@ -28,6 +28,7 @@ ACTIONS = (
     *("feed.refreshed", "feed.deleted"),
     *("token.created", "token.revoked", "token.deleted", "link.created"),
     *("user.created", "user.changed", "user.deleted", "user.password_changed"),
+    *("user.signed_in", "user.signed_out", "user.sign_in_refused"),
     *("group.created", "group.changed", "group.deleted"),
     "setting.changed",
     *("snapshot.deleted", "update.deleted", "record.created", "record.changed", "record.deleted"),

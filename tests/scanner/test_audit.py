@@ -199,6 +199,39 @@ def test_users_are_told_and_their_passwords_are_not(admin: Client) -> None:
     assert "enough" not in json.dumps(list(AuditEntry.objects.values("before", "after")))
 
 
+def test_signing_in_and_out_is_told(client: Client) -> None:
+    User.objects.create_superuser("root", password="correct horse battery")
+    for page in ("/sign-in/", "/admin/login/"):
+        client.post(page, {"username": "root", "password": "correct horse battery"})
+        client.post("/sign-out/")
+    client.get(new_sign_in_link("root"))
+    client.post("/admin/logout/")
+    client.post("/sign-out/")  # once more: nobody is signed in
+    both = [("root", "page", "user.signed_in", "root"), ("root", "page", "user.signed_out", "root")]
+    assert [row for row in told() if row[2] != "link.created"] == both * 3
+
+
+def test_who_tries_passwords_is_told_once_a_minute_and_nothing_of_what_was_typed(client: Client) -> None:
+    make_user("root")
+    for name in ("root", "hunter2", "root", "letmein"):
+        client.post("/sign-in/", {"username": name, "password": "swordfish"})
+    refused = [("somebody", "page", "user.sign_in_refused", target) for target in ("root", "unknown account")]
+    assert told() == refused
+    assert not any(word in str(AuditEntry.objects.values()) for word in ("hunter2", "letmein", "swordfish"))
+    AuditEntry.objects.update(at=timezone.now() - timedelta(seconds=61))
+    client.post("/sign-in/", {"username": "root", "password": "swordfish"})
+    assert told() == [*refused, refused[0]]
+
+
+def test_who_changes_the_own_password_is_told(admin: Client) -> None:
+    fields = {"old_password": "wrong", "new_password1": "battery horse staple", "new_password2": "battery horse staple"}
+    admin.post("/admin/password_change/", fields)
+    assert not told()
+    admin.post("/admin/password_change/", fields | {"old_password": "correct horse battery"})
+    assert told() == [("root", "admin", "user.password_changed", "root")]
+    assert last().after == {"password": "changed"}
+
+
 def test_schedules_are_told_when_the_admin_switches_or_edits_them(admin: Client) -> None:
     crontab = CrontabSchedule.objects.create(hour="3", minute="0")
     task = PeriodicTask.objects.create(name="Nightly", task="tasks.scans.scan_hosts", crontab=crontab)
