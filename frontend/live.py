@@ -1,6 +1,7 @@
 """The one WebSocket: a snapshot on connect, then each change. What it says is what a reload would show."""
 
 import asyncio
+import logging
 import time
 from contextlib import suppress
 from typing import Any
@@ -23,10 +24,26 @@ BEAT = 5.0  # seconds; a beat goes through the broker and back, so "Live" is tru
 NOT_SIGNED_IN = 4401
 TRY_AGAIN_LATER = 1013  # the broker is away; the page polls meanwhile
 
+logger = logging.getLogger(__name__)
+
 
 class LiveScans(AsyncJsonWebsocketConsumer):
     """Server to client: {"type": "snapshot", "at", "scans"}, {"type": "scan", "scan"}, {"type": "feed", "feed"},
     {"type": "beat"}."""
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        except (RedisError, OSError) as error:
+            if hasattr(self, "channel_name"):
+                raise
+            self.base_send = send  # Channels has asked for a channel before it set that
+            await self.turn_away(error)
+
+    async def turn_away(self, error: Exception) -> None:
+        logger.warning("a page is told to try again later, the broker is away: %s", error)
+        await self.accept()  # a browser is told no code of a socket that was never open
+        await self.close(TRY_AGAIN_LATER)
 
     async def connect(self) -> None:
         user = self.scope.get("user")
@@ -38,8 +55,8 @@ class LiveScans(AsyncJsonWebsocketConsumer):
         self.last_beat = time.monotonic()
         try:
             await self.channel_layer.group_add(GROUP, self.channel_name)  # first join, then read: nothing falls between
-        except (RedisError, OSError):
-            await self.close(TRY_AGAIN_LATER)
+        except (RedisError, OSError) as error:
+            await self.turn_away(error)
             return
         await self.accept()
         await self.send_snapshot()

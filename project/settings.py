@@ -4,6 +4,7 @@ A wrong value stops the start and is named: nothing falls back in silence.
 """
 
 import ipaddress
+import logging
 import os
 import secrets
 import socket
@@ -18,6 +19,7 @@ from csp.constants import NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
 from environs import Env, EnvError, ValidationError, validate
 from redis.connection import parse_url as redis_parts
+from redis.exceptions import RedisError
 
 from scanner.webhooks.addresses import Network, networks_of
 
@@ -383,13 +385,23 @@ CHANNEL_LAYERS = {
     }
 }
 
+
+def tells_more_than_an_outage(record: logging.LogRecord) -> bool:
+    """Of the broker's absence channels_redis writes a traceback every second; frontend.live says it in one line."""
+    error = record.exc_info[1] if record.exc_info else None
+    return not isinstance(error, (RedisError, OSError))
+
+
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
+    "filters": {"outage": {"()": "django.utils.log.CallbackFilter", "callback": tells_more_than_an_outage}},
     "formatters": {"line": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"}},
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["stderr"], "level": LOG_LEVEL},
-    "loggers": {  # these bring formats without a time
+    "loggers": {
+        "channels_redis.pubsub": {"filters": ["outage"]},
+        # these bring formats without a time
         "django.server": {"handlers": [], "propagate": True},
         "uvicorn": {"handlers": [], "propagate": True},
         "uvicorn.access": {"handlers": [], "propagate": False},  # a sign-in link belongs in no log

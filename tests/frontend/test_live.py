@@ -65,6 +65,21 @@ def test_the_socket_is_closed_to_who_may_not_see(who: str) -> None:
     assert asyncio.run(socket_of(user).connect()) == 4401
 
 
+def test_without_a_broker_the_socket_is_closed_until_later_and_one_line_says_so(settings: Any, caplog: Any) -> None:
+    layer = settings.CHANNEL_LAYERS["default"]
+    settings.CHANNEL_LAYERS = {"default": {**layer, "CONFIG": {"hosts": ["redis://127.0.0.1:9"]}}}
+
+    async def main() -> Any:
+        socket = socket_of(AnonymousUser())
+        assert await socket.connect() is None
+        answer = await socket.receive_output(5)
+        await socket.wait(5)
+        return answer
+
+    assert asyncio.run(main()) == {"type": "websocket.close", "code": 1013}
+    assert ["broker is away" in record.message for record in caplog.records] == [True]
+
+
 def test_another_sites_page_cannot_open_the_socket() -> None:
     client = Client()
     client.force_login(make_user())
