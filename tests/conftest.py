@@ -24,14 +24,15 @@ daily_scan = import_module("scanner.migrations.0002_daily_scan")
 
 
 @pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What takes long comes first, and in halves: of two workers of pytest-xdist each begins with its own."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """What takes long comes first, so that nobody is left with it at the end; the first two workers share it."""
     browsing, starting, others = [], [], []
     for item in items:
         is_long = item.get_closest_marker("end_to_end") is not None
         (others if not is_long else starting if item.path.stem in STARTING else browsing).append(item)
-    middle = max(0, len(items) // 2 - len(browsing))
-    items[:] = [*browsing, *others[:middle], *starting, *others[middle:]]
+    share = len(items) // getattr(config, "workerinput", {}).get("workercount", 1)
+    rest_of_first = max(0, share - len(browsing))
+    items[:] = [*browsing, *others[:rest_of_first], *starting, *others[rest_of_first:]]
 
 
 @pytest.hookimpl(wrapper=True)
@@ -50,7 +51,7 @@ def static_files(request: pytest.FixtureRequest, django_db_blocker: Any) -> None
     request.config.stash[BLOCKER] = django_db_blocker
     call_command("collectstatic", verbosity=0, interactive=False)
     # a test's client would look at all 700 of them, and none asks for one; web processes read settings of their own
-    settings.SERVESTATIC_USE_MANIFEST = False
+    settings.SERVESTATIC_USE_MANIFEST = settings.SERVESTATIC_USE_STATIC_ROOT = False
 
 
 @pytest.fixture(scope="session")

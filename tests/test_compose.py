@@ -16,8 +16,6 @@ from typing import Any
 import psycopg
 import pytest
 import yaml
-from check_jsonschema.builtin_schemas import get_builtin_schema
-from jsonschema import Draft7Validator
 
 from tests import real_services
 from tests.test_settings import DOCUMENTED
@@ -72,6 +70,10 @@ def wait_until(true: Callable[[], Any], what: Callable[[], str]) -> None:
 
 
 def test_it_keeps_to_the_compose_schema() -> None:
+    # this takes seconds, which every worker would need to collect the tests
+    from check_jsonschema.builtin_schemas import get_builtin_schema  # noqa: PLC0415
+    from jsonschema import Draft7Validator  # noqa: PLC0415
+
     schema = get_builtin_schema("vendor.compose-spec")
     assert [error.message for error in Draft7Validator(schema).iter_errors(interpolated(FILE, GIVEN))] == []
 

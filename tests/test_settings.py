@@ -1,13 +1,17 @@
 """Settings come from the environment: all of them are documented, and a wrong one stops the start and is named."""
 
+import gc
 import json
 import os
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
+from django.core.exceptions import ImproperlyConfigured
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 EXAMPLE = (CHECKOUT / ".env.example").read_text()
@@ -71,13 +75,20 @@ def test_the_example_says_the_true_defaults(tmp_path: Path) -> None:
         ("SCANNER_DATA", "/dev/null"),
     ],
 )
-def test_a_wrong_value_stops_the_start_and_is_named(name: str, value: str, tmp_path: Path) -> None:
-    start = python(["manage.py", "check"], tmp_path, **{name: value})
-    assert start.returncode == 1
-    assert start.stdout == ""
-    assert len(start.stderr.splitlines()) == 1, start.stderr
-    assert name in start.stderr
-    assert "pa55word" not in start.stderr
+def test_a_wrong_value_is_named(name: str, value: str, tmp_path: Path) -> None:
+    given = {"PATH": os.environ["PATH"], "SCANNER_DATA": str(tmp_path), name: value}
+    with patch.dict(os.environ, given, clear=True), pytest.raises(ImproperlyConfigured) as error:
+        runpy.run_path(str(CHECKOUT / "project/settings.py"))
+    assert len(str(error.value).splitlines()) == 1
+    assert name in str(error.value)
+    assert "pa55word" not in str(error.value)
+
+
+def test_a_wrong_value_stops_the_start(tmp_path: Path) -> None:
+    start = python(["manage.py", "check"], tmp_path, PORT="70000")
+    assert (start.returncode, start.stdout) == (1, "")
+    assert len(start.stderr.splitlines()) == 1 and start.stderr.startswith("manage.py: "), start.stderr
+    assert "PORT" in start.stderr
 
 
 def test_a_secret_may_be_in_a_file(tmp_path: Path) -> None:
@@ -95,3 +106,8 @@ def test_the_secret_key_is_made_once_and_readable_by_its_owner_only(tmp_path: Pa
     assert (tmp_path / "secret_key").read_text() == key
     assert len(key) >= 50
     assert (tmp_path / "secret_key").stat().st_mode & 0o077 == 0
+
+
+def test_garbage_is_collected_but_not_among_what_was_imported() -> None:
+    assert gc.isenabled()
+    assert gc.get_freeze_count() > 10_000

@@ -205,3 +205,25 @@ def violations(page: Page) -> str:
     """What axe finds wrong, in words; empty when nothing is."""
     found = Axe().run(page, options=AXE_RULES)
     return found.generate_report() if found.violations_count else ""
+
+
+Looks = tuple[tuple[Any, int], ...]  # colour scheme and width
+LOOKS = pytest.mark.parametrize(
+    "looks",
+    [
+        (("light", 1280), ("dark", 390)),
+        pytest.param((("dark", 1280), ("light", 390)), marks=pytest.mark.slow),
+        pytest.param((("light", 320), ("dark", 320)), marks=pytest.mark.slow),
+    ],
+    ids=("light-1280-dark-390", "dark-1280-light-390", "320"),
+)
+
+
+def expect_accessible(page: Page, looks: Looks) -> None:
+    page.evaluate("for (const each of document.querySelectorAll('details')) each.open = true")
+    for scheme, width in looks:
+        page.set_viewport_size({"width": width, "height": 900})
+        page.emulate_media(color_scheme=scheme)
+        where = f"{page.url} at {width}, {scheme}"
+        assert not violations(page), f"{where}: {violations(page)}"
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{where} scrolls sideways"

@@ -10,7 +10,7 @@ from playwright.sync_api import Page, expect
 
 from scanner.models import Scan
 from scanner.package_managers.interface import Installed
-from tests.end_to_end.conftest import sign_in, violations
+from tests.end_to_end.conftest import LOOKS, Looks, expect_accessible, sign_in
 from tests.end_to_end.stack import Stack, wait_until
 from tests.make import make_host, make_report, make_scan, make_update
 
@@ -127,16 +127,10 @@ def test_mouse_keys_buttons_and_fingers_move_the_picture(page: Page, stack: Stac
     shows_all(page.get_by_role("button", name="Show all").click)
 
 
-@pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 390)])
-def test_axe_finds_nothing_and_no_page_scrolls_sideways(
-    page: Page, stack: Stack, scan: Scan, scheme: Any, width: int
-) -> None:
+@LOOKS
+def test_axe_finds_nothing_and_no_page_scrolls_sideways(page: Page, stack: Stack, scan: Scan, looks: Looks) -> None:
     sign_in(page, stack)
-    page.set_viewport_size({"width": width, "height": 900})
-    page.emulate_media(color_scheme=scheme)
     open_graph(page, stack, scan, "?node=libssl3&size=50")
-    assert not violations(page), violations(page)
-    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "the whole host scrolls sideways"
+    expect_accessible(page, looks)
     page.goto(stack.address(f"/security/package-scanner/scan/{scan.pk}/graph/?package=libc6&size=50"))
-    assert not violations(page), violations(page)
-    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "one package scrolls sideways"
+    expect_accessible(page, looks)

@@ -4,7 +4,6 @@ import re
 import sys
 from typing import Any
 
-import pytest
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Permission
 from django.utils import timezone
@@ -12,7 +11,15 @@ from playwright.sync_api import Browser, Page, Route, expect
 
 from scanner.models import Host, Scan
 from scanner.models.scan import HEARTBEAT_LIMIT
-from tests.end_to_end.conftest import Gate, fill_in_sign_in_form, run_scan_now, violations
+from tests.end_to_end.conftest import (
+    LOOKS,
+    Gate,
+    Looks,
+    expect_accessible,
+    fill_in_sign_in_form,
+    run_scan_now,
+    violations,
+)
 from tests.end_to_end.stack import Stack, wait_until
 
 DASHBOARD = "/security/package-scanner/"
@@ -204,30 +211,17 @@ def test_redis_may_go_away_and_come_back_in_mid_scan(signed_in: Page, stack: Sta
     expect(signed_in.locator("tbody tr").filter(has_text="completed")).to_have_count(2, timeout=60_000)
 
 
-@pytest.mark.parametrize(
-    ("scheme", "width"),
-    [
-        ("light", 1280),
-        pytest.param("dark", 1280, marks=pytest.mark.slow),
-        pytest.param("light", 390, marks=pytest.mark.slow),
-        ("dark", 390),
-        pytest.param("light", 320, marks=pytest.mark.slow),
-        pytest.param("dark", 320, marks=pytest.mark.slow),
-    ],
-)
+@LOOKS
 def test_axe_finds_nothing_and_no_page_scrolls_sideways(
-    signed_in: Page, stack: Stack, token: str, scheme: Any, width: int
+    signed_in: Page, stack: Stack, token: str, looks: Looks
 ) -> None:
     _, found = stack.post("/security/package-scanner/run/", token)
     page = signed_in.context.new_page()
-    page.set_viewport_size({"width": width, "height": 900})
-    page.emulate_media(color_scheme=scheme)
     scan = found["scan_data"]["url"]
     tabs = [f"{scan}?tab={tab}" for tab in ("overview", "security", "updates", "packages")]
     for path in ("/security/", DASHBOARD, *tabs, "/nowhere/"):
         page.goto(stack.address(path))
-        assert not violations(page), (path, violations(page))
-        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{path} scrolls sideways"
+        expect_accessible(page, looks)
 
 
 def test_the_sign_in_page_is_accessible_too(page: Page, stack: Stack) -> None:

@@ -2,13 +2,12 @@
 
 from typing import Any
 
-import pytest
 from django_celery_beat.models import PeriodicTask
 from playwright.sync_api import Page, expect
 
 from scanner import audit, periodic
 from scanner.models import AuditEntry, Host, Scan
-from tests.end_to_end.conftest import sign_in, violations
+from tests.end_to_end.conftest import LOOKS, Looks, expect_accessible, sign_in
 from tests.end_to_end.stack import Stack, wait_until
 
 LIST, NEW, AUDIT, SETTINGS = (f"/security/{path}/" for path in ("schedules", "schedules/new", "audit", "settings"))
@@ -63,16 +62,13 @@ def test_a_weekly_schedule_is_made_with_the_keyboard_run_now_and_found_in_the_au
     expect(rows.last).to_contain_text("when: Mon, Fri at 04:30")
 
 
-@pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 320)])
-def test_axe_finds_nothing_and_no_page_scrolls_sideways(page: Page, stack: Stack, scheme: Any, width: int) -> None:
+@LOOKS
+def test_axe_finds_nothing_and_no_page_scrolls_sideways(page: Page, stack: Stack, looks: Looks) -> None:
     sign_in(page, stack, manage_schedules=True, change_settings=True)
-    page.set_viewport_size({"width": width, "height": 900})
-    page.emulate_media(color_scheme=scheme)
     Host.objects.named("web-1").set_tags(["prod"])
     task = make_schedule("Production databases, nightly", tags=["prod"])
     periodic.pause(make_schedule("Paused", kind="cron", cron="*/20 8-18 1,15 * mon-fri"), BOSS)
     audit.record(BOSS, "schedule.ran", task, after={"started": 12, "under way already": 1})
     for path in (LIST, NEW, f"{LIST}{task.pk}/edit/", f"{LIST}{task.pk}/delete/", AUDIT, SETTINGS):
         page.goto(stack.address(path))
-        assert not violations(page), (path, violations(page))
-        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{path} scrolls sideways"
+        expect_accessible(page, looks)

@@ -30,7 +30,7 @@ from project import processes
 from scanner.models import ApiToken, Attempt, Delivery, Event, Scan, Webhook
 from scanner.models.delivery import IN_FLIGHT
 from scanner.webhooks.standard import sign
-from tests.end_to_end.conftest import Gate, run_scan_now, sign_in, violations
+from tests.end_to_end.conftest import LOOKS, Gate, Looks, expect_accessible, run_scan_now, sign_in
 from tests.end_to_end.stack import Process, Stack, wait_until
 from tests.make import make_report, make_scan, make_update, make_webhook
 from tests.real_services import Postgres, Server, Valkey
@@ -44,7 +44,6 @@ HEADER = "X-Key: abc"
 TAB_LIMIT = 100  # presses
 REFUSED = ("422",)
 
-Looks = tuple[tuple[Any, int], ...]
 """Colour schemes and widths."""
 
 
@@ -251,15 +250,7 @@ def expect_as_written(page: Page, address: str) -> None:
 
 
 @pytest.mark.usefixtures("sender")
-@pytest.mark.parametrize(
-    "looks",
-    [
-        (("light", 1280), ("dark", 390)),
-        pytest.param((("dark", 1280), ("light", 390)), marks=pytest.mark.slow),
-        pytest.param((("light", 320), ("dark", 320)), marks=pytest.mark.slow),
-    ],
-    ids=("light-1280-dark-390", "dark-1280-light-390", "320"),
-)
+@LOOKS
 def test_axe_finds_nothing_and_no_page_scrolls_sideways(manager: Page, stack: Stack, token: str, looks: Looks) -> None:
     page = manager
     page.expected_troubles = REFUSED  # type: ignore[attr-defined]
@@ -289,16 +280,6 @@ def test_axe_finds_nothing_and_no_page_scrolls_sideways(manager: Page, stack: St
     for path in (LIST, f"{LIST}deliveries/", f"{LIST}new/?kind=email", f"{failing.get_absolute_url()}delete/"):
         page.goto(stack.address(path))
         expect_accessible(page, looks)
-
-
-def expect_accessible(page: Page, looks: Looks) -> None:
-    page.evaluate("for (const each of document.querySelectorAll('details')) each.open = true")
-    for scheme, width in looks:
-        page.set_viewport_size({"width": width, "height": 900})
-        page.emulate_media(color_scheme=scheme)
-        where = f"{page.url} at {width}, {scheme}"
-        assert not violations(page), f"{where}: {violations(page)}"
-        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{where} scrolls sideways"
 
 
 # --- processes that die -----------------------------------------------------------------------------

@@ -6,8 +6,6 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from cyclonedx.schema import SchemaVersion
-from cyclonedx.validation.json import JsonStrictValidator
 from django.utils import timezone
 from hypothesis import assume, given
 from hypothesis import strategies as st
@@ -42,6 +40,10 @@ ARCH = (
 
 
 def written(scan: Scan) -> dict[str, Any]:
+    # this takes seconds, which every worker would need to collect the tests
+    from cyclonedx.schema import SchemaVersion  # noqa: PLC0415
+    from cyclonedx.validation.json import JsonStrictValidator  # noqa: PLC0415
+
     text = b"".join(CycloneDx().scan(StoredScan(scan))).decode()
     assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(text) is None
     refs = [component["bom-ref"] for component in json.loads(text)["components"]]
