@@ -30,7 +30,7 @@ from frontend.access import (
     visible_scans,
 )
 from frontend.api import chosen_host
-from frontend.vulnerability_pages import found_in_scan, query_of, vulnerability_count
+from frontend.vulnerability_pages import counted, counts_in, found_in_scan, query_of
 from scanner import audit, periodic, risk, run_time, scanning
 from scanner.audit import CHANGED, Actor, How
 from scanner.models import Host, Scan, Webhook
@@ -182,7 +182,8 @@ def tags(request: HttpRequest) -> HttpResponse:
 @staff_only
 def scan(request: HttpRequest, pk: int) -> HttpResponse:
     shown = get_object_or_404(visible_scans(request).select_related("host", "snapshot__package_set"), pk=pk)
-    tabs = tabs_of(shown)
+    found = counts_in(shown)
+    tabs = tabs_of(shown, None if found is None else counted(found))
     tab = request.GET.get("tab", "overview")
     tab = tab if tab in {key for key, _, _ in tabs} else "overview"
     context: dict[str, Any] = {"scan": shown, "host": shown.host, "level": shown.level, "tab": tab, "tabs": tabs}
@@ -190,7 +191,7 @@ def scan(request: HttpRequest, pk: int) -> HttpResponse:
     if tab == "packages":
         context["table"] = Table.asked_for(request, shown.packages, PACKAGE_COLUMNS, ("name", "source", "skipped"))
     elif tab == "vulnerabilities":
-        context |= found_in_scan(request, shown)
+        context |= found_in_scan(request, shown, found)
     elif tab != "overview":
         updates = shown.updates
         rows, pinned = {
@@ -211,7 +212,7 @@ def add_fixes(scan: Scan, updates: Sequence[Any]) -> None:
         update.fix = found.get(update.pk)
 
 
-def tabs_of(scan: Scan) -> list[tuple[str, str, int | None]]:
+def tabs_of(scan: Scan, vulnerabilities: int | None) -> list[tuple[str, str, int | None]]:
     """Each tab's key, label and count: for every number there is a tab that lists exactly its rows."""
     others = scan.updates.others().count() if scan.has_counts else None
     return [
@@ -219,7 +220,7 @@ def tabs_of(scan: Scan) -> list[tuple[str, str, int | None]]:
         ("security", "Security updates", scan.security_updates),
         ("updates", "Other updates", others),
         ("all", "All updates", scan.total_updates),
-        ("vulnerabilities", "Vulnerabilities", vulnerability_count(scan)),
+        ("vulnerabilities", "Vulnerabilities", vulnerabilities),
         ("packages", "Packages", scan.total_packages),
     ]
 
