@@ -2,12 +2,13 @@
 
 from typing import Any
 
+import pytest
 from django_celery_beat.models import PeriodicTask
 from playwright.sync_api import Page, expect
 
 from scanner import audit, periodic
 from scanner.models import AuditEntry, Host, Scan
-from tests.end_to_end.conftest import LOOKS, Looks, expect_accessible, sign_in
+from tests.end_to_end.conftest import Looks, expect_accessible, sign_in
 from tests.end_to_end.stack import Stack, wait_until
 
 LIST, NEW, AUDIT, SETTINGS = (f"/security/{path}/" for path in ("schedules", "schedules/new", "audit", "settings"))
@@ -62,7 +63,7 @@ def test_a_weekly_schedule_is_made_with_the_keyboard_run_now_and_found_in_the_au
     expect(rows.last).to_contain_text("when: Mon, Fri at 04:30")
 
 
-@LOOKS
+@pytest.mark.parametrize("looks", [(("light", 1280), ("dark", 320))])
 def test_axe_finds_nothing_and_no_page_scrolls_sideways(page: Page, stack: Stack, looks: Looks) -> None:
     sign_in(page, stack, manage_schedules=True, change_settings=True)
     Host.objects.named("web-1").set_tags(["prod"])
