@@ -18,13 +18,11 @@ from frontend import api_shapes as shapes
 from frontend.access import Caller, visible_hosts, visible_scans
 from frontend.api_doors import actor, door_for
 from frontend.graph_pages import Shown
+from frontend.host_rows import HostRow, host_rows, standing_on
 from frontend.paging import LAST_ID, LIMIT, MOST, Id, Name, Text, Wanted, nothing_unknown, ordered, page_of
-from scanner import risk
 from scanner.document import PACKAGE_FIELDS, document, shape, summary, update_shape, utc
-from scanner.models import ApiToken, Host, OpenUpdate, Scan
-from scanner.models.scan import Waiting
-from scanner.vulnerabilities import exposure
-from scanner.vulnerabilities.exposure import fixes
+from scanner.models import ApiToken, Host, PackageSet, Scan
+from scanner.vulnerabilities.exposure import fixes, identity
 from scanner.vulnerabilities.findings import what_is_missing
 from scanner.vulnerabilities.places import STATUSES, Found, findings_of, found, installed_in, locate
 from tasks import scans as tasks
@@ -137,15 +135,15 @@ def list_hosts(request: HttpRequest, wanted: Annotated[HostsWanted, Query()]) ->
     if wanted.distribution:
         rows = rows.filter(current_distribution=wanted.distribution)
     if wanted.exploited is not None:
-        known = Host.objects.exclude(current_snapshot__package_set__tally=None)
-        exploited = known.filter(current_snapshot__package_set__tally__exploited__gt=0).values("pk")
-        rows = rows.filter(pk__in=exploited if wanted.exploited else known.exclude(pk__in=exploited).values("pk"))
-    return page_of(ordered(rows, wanted.sort, HOST_COLUMNS), wanted, host_rows)
+        known = PackageSet.objects.filter(tally__isnull=False)
+        exploited = known.filter(tally__exploited__gt=0)
+        rows = standing_on(rows, exploited if wanted.exploited else known.exclude(pk__in=exploited))
+    return page_of(ordered(rows, wanted.sort, HOST_COLUMNS), wanted, hosts_out)
 
 
 @router.get("/hosts/{name}", response=shapes.HostOut)
 def get_host(request: HttpRequest, name: Name) -> Any:
-    return host_rows([host_named(request, name)])[0]
+    return hosts_out([host_named(request, name)])[0]
 
 
 @router.get("/hosts/{name}/updates", response={200: shapes.UpdatePage, **RESULT})
@@ -166,47 +164,33 @@ def list_host_vulnerabilities(request: HttpRequest, name: Name, wanted: Annotate
     return found_page(current(request, name), wanted)
 
 
-def host_rows(hosts: Sequence[Host]) -> list[shapes.Shown]:
-    return rows_of_hosts([host.pk for host in hosts])
+def hosts_out(hosts: Sequence[Host]) -> list[shapes.Shown]:
+    return [host_out(row) for row in host_rows([host.pk for host in hosts], timezone.now())]
 
 
-def rows_of_hosts(pks: Sequence[int]) -> list[shapes.Shown]:
-    """In this order; hosts that are gone meanwhile are left out."""
-    whole = Host.objects.select_related("current__snapshot__package_set").prefetch_related("tags").in_bulk(pks)
-    last = Scan.objects.last_of_each(pks)
-    active = {scan.host_id: scan for scan in Scan.objects.active().filter(host__in=pks)}
-    now = timezone.now()
-    waiting = OpenUpdate.objects.filter(host__in=pks).of_each_host(now - exposure.target())
-    return [host_row(whole[pk], last.get(pk), active.get(pk), waiting.get(pk), now) for pk in pks if pk in whole]
-
-
-def host_row(
-    host: Host, last: Scan | None, active: Scan | None, waiting: Waiting | None, now: datetime
-) -> shapes.Shown:
-    scan = host.current
-    told = scan is not None and scan.security_updates is not None
-    level = scan.level_at(now) if scan else risk.UNKNOWN
+def host_out(row: HostRow) -> shapes.Shown:
+    told = row.security_updates is not None
     return {
-        "name": host.name,
-        "tags": host.tag_names,
-        "scheduled": host.scheduled,
-        "archived": host.archived_at is not None,
-        "status": level.status,
-        "status_label": level.label,
-        "scan": scan.pk if scan else None,
-        "scan_date": utc(scan.date) if scan else None,
-        "package_manager": (scan and scan.package_manager) or None,
-        "distribution": (scan and scan.distribution) or None,
-        "security_updates": scan.security_updates if scan else None,
-        "late_security_updates": (waiting.late if waiting else 0) if told else None,
-        "oldest_security_update": utc(waiting.oldest) if waiting and told else None,
-        "total_updates": scan.total_updates if scan else None,
-        "total_packages": scan.total_packages if scan else None,
-        "reboot_required": scan.reboot_required if scan else None,
-        "known_exploited": scan.snapshot.package_set.known_exploited if scan and scan.snapshot else None,
-        "last_scan": last.pk if last else None,
-        "last_state": last.state if last else None,
-        "active_scan": active.pk if active else None,
+        "name": row.name,
+        "tags": row.tags,
+        "scheduled": row.scheduled,
+        "archived": row.archived_at is not None,
+        "status": row.level.status,
+        "status_label": row.level.label,
+        "scan": row.scan,
+        "scan_date": utc(row.date) if row.date else None,
+        "package_manager": row.package_manager or None,
+        "distribution": row.distribution or None,
+        "security_updates": row.security_updates,
+        "late_security_updates": (row.waiting.late if row.waiting else 0) if told else None,
+        "oldest_security_update": utc(row.waiting.oldest) if row.waiting and told else None,
+        "total_updates": row.total_updates,
+        "total_packages": row.total_packages,
+        "reboot_required": row.reboot_required,
+        "known_exploited": row.known_exploited,
+        "last_scan": row.last,
+        "last_state": row.last_state,
+        "active_scan": row.active,
     }
 
 
@@ -386,8 +370,8 @@ def updates_page(scan: Scan, wanted: UpdatesWanted) -> Any:
 def update_rows(scan: Scan, updates: Sequence[Any]) -> list[shapes.Shown]:
     """As in the scan's document: there a pinned update has no fix."""
     counted = [update for update in updates if update.security and update.blocked != "pinned"]
-    by_update = {exposure.identity(fix.update): fix for fix in fixes(scan, counted)}
-    return [update_shape(row, by_update.get(exposure.identity(row))) for row in updates]
+    by_update = {identity(fix.update): fix for fix in fixes(scan, counted)}
+    return [update_shape(row, by_update.get(identity(row))) for row in updates]
 
 
 def packages_page(scan: Scan, wanted: PackagesWanted) -> Any:

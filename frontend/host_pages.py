@@ -1,15 +1,15 @@
 """The page of all hosts: filtered, sorted and paged by the server; and what is done with many of them at once."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any
 
 from django.conf import settings
 from django.contrib import messages
 from django.core.exceptions import ValidationError
-from django.core.paginator import Page, Paginator
+from django.core.paginator import Paginator
 from django.db import transaction
 from django.db.models import BigIntegerField, Count, Exists, ExpressionWrapper, F, OuterRef, Q
 from django.db.models.functions import Coalesce, Lower
@@ -21,19 +21,16 @@ from django.utils.http import urlencode
 from django.views.decorators.http import require_POST, require_safe
 
 from frontend.access import actor, check_tags, sight, staff_only, visible_hosts
-from frontend.templatetags.words import known, level_badge
-from scanner import audit, risk, run_time
+from frontend.host_rows import LEVELS, HostRow, host_rows, standing_on
+from frontend.templatetags.words import known, level_badge, state_badge
+from scanner import audit, run_time
 from scanner.audit import Actor
-from scanner.models import Host, OpenUpdate, Scan, Tag
+from scanner.models import Host, OpenUpdate, PackageSet, Scan, Tag
 from scanner.models.host import HostQuerySet, by_level
 from scanner.vulnerabilities import exposure
 from tasks import scans as tasks
 
 SIZES = (100, 50, 250, 1000)  # rows a page; the first is the default
-LEVELS = {level.severity: level for level in (*(level for _, level in risk.RISK_LEVELS[:-1]), risk.UNKNOWN)} | {
-    level.severity: level for _, level in risk.RISK_LEVELS[-1:]
-}
-"""The worst first: what is not known may be bad."""
 MOST_TICKS = 250  # boxes that a form sends one by one: Django takes at most 1,000 fields
 MOST_SCANS = 500  # that one request starts; it takes a few seconds
 NAMED = 20  # hosts that the question before archiving names at once
@@ -49,11 +46,6 @@ SORTS = {  # by which expressions; where nothing is known it is as bad as can be
     "age": (F("current_finished_at").desc(nulls_last=True),),
     "-age": (F("current_finished_at").asc(nulls_first=True),),
 }
-SHOWN = (  # of a host and its scan; the rest of a scan is long
-    *("name", "archived_at", "current__host", "current__state", "current__finished_at", "current__started_at"),
-    *("current__created_at", "current__security_updates", "current__total_updates", "current__metadata_date"),
-    *("current__package_manager", "current__distribution", "current__snapshot__package_set__tally"),
-)
 HEADINGS = (  # name of the sort, what a first click asks for, label, class
     ("name", "name", "Host", ""),
     ("worst", "worst", "Status", ""),
@@ -126,7 +118,7 @@ class Wishes:
         if self.distribution:
             hosts = hosts.filter(current_distribution=self.distribution)
         if self.exploited:
-            hosts = hosts.filter(current_snapshot__package_set__tally__exploited__gt=0)
+            hosts = standing_on(hosts, PackageSet.objects.filter(tally__exploited__gt=0))
         if self.late:
             late = OpenUpdate.objects.order_by().filter(since__lt=now - exposure.target())
             hosts = hosts.filter(Exists(late.filter(host=OuterRef("pk"))))
@@ -158,17 +150,14 @@ def hosts(request: HttpRequest) -> HttpResponse:
     wishes, now, seen = Wishes.of(request.GET), timezone.now(), visible_hosts(request)
     of_view = wishes.of_view(seen)
     facets = facets_of(of_view, now)
-    counts = facets.statuses
-    if wishes.narrowed:
-        found = wishes.hosts_of_any_status(seen, now).values_list("severity").annotate(number=Count("pk"))
-        counts = Counter(dict(found))
-    pages = Paginator(wishes.ordered(seen, now).values_list("pk", flat=True), wishes.size)
+    found, counts = found_by(wishes, seen, now, facets)
+    pages = Paginator(found, wishes.size)
     pages.count = counts[wishes.status] if wishes.status else counts.total()  # saves a query
     page = pages.get_page(wishes.page)
     select = request.GET.get("select", "")
     select = select if select in ("page", "all") else ""
-    rows = rows_of(page, now)
-    ticked = set(ids(request.GET.getlist("tick"))) if not select else {row["host"].pk for row in rows}
+    rows = shown(host_rows(list(page.object_list), now))  # chosen by their ids, which sorts 10,000 small rows
+    ticked = set(ids(request.GET.getlist("tick"))) if not select else {row["pk"] for row in rows}
     whole = select == "all" or (select == "page" and len(rows) > MOST_TICKS)
     fleet = facets.statuses
     context = {
@@ -192,11 +181,22 @@ def hosts(request: HttpRequest) -> HttpResponse:
         "select": select,
         "ticked": ticked,
         "whole": whole,
-        "ids": ",".join(str(row["host"].pk) for row in rows) if whole else "",
+        "ids": ",".join(str(row["pk"]) for row in rows) if whole else "",
         "typed": request.GET.get("typed", "").replace("\0", ""),
         "target_hours": run_time.value("SECURITY_TARGET_HOURS"),
     }
     return render(request, "frontend/hosts/list.html", context)
+
+
+def found_by(wishes: Wishes, seen: HostQuerySet, now: datetime, facets: "Facets") -> tuple[Any, Counter[str]]:
+    """The ids of the hosts in their order, and how many there are of each status, whichever is asked for."""
+    if not wishes.narrowed:
+        return wishes.ordered(seen, now).values_list("pk", flat=True), facets.statuses
+    found = list(
+        replace(wishes, status="").ordered(seen, now).values_list("pk", "severity")
+    )  # cheaper than two queries
+    chosen = [pk for pk, severity in found if wishes.status in ("", severity)]
+    return chosen, Counter(severity for _, severity in found)
 
 
 @dataclass(frozen=True)
@@ -220,27 +220,42 @@ def facets_of(hosts: Any, now: datetime) -> Facets:
     return Facets(statuses, sorted(filter(None, managers)), sorted(filter(None, distributions)))
 
 
-def rows_of(page: Page, now: datetime) -> list[dict[str, Any]]:
-    """What the table shows of these hosts: they are chosen by their ids first, which sorts 10,000 small rows."""
-    wanted = list(page.object_list)
-    chosen = Host.objects.filter(pk__in=wanted)
-    good = chosen.select_related("current__snapshot__package_set").prefetch_related("tags").only(*SHOWN)
-    found = good.in_bulk()
-    badges = {name: level_badge(level) for name, level in LEVELS.items()}
-    active = {scan.host_id: scan for scan in Scan.objects.active().filter(host__in=wanted).only("host", "state")}
-    last = Scan.objects.only("host", "state").last_of_each(wanted)
-    waiting = OpenUpdate.objects.filter(host__in=wanted).of_each_host(now - exposure.target())
+def shown(rows: Sequence[HostRow]) -> list[dict[str, Any]]:
+    """As the table has them: flat, since a template looks up what is nested, and makes addresses, slowly."""
+    dashboard = reverse("dashboard")
+    levels = {name: level_badge(level) for name, level in LEVELS.items()}
     return [
         {
-            "host": host,
-            "badge": badges[(host.current.level_at(now) if host.current else risk.UNKNOWN).severity],
-            "good": host.current,
-            "last": last.get(host.pk),
-            "active": active.get(host.pk),
-            "waiting": waiting.get(host.pk),
+            "pk": row.pk,
+            "name": row.name,
+            "tags": row.tags,
+            "page": f"{dashboard}?host={row.name}",
+            "level": levels[row.severity],
+            **latest(row),
+            "scan": reverse("scan", args=[row.scan]) if row.scan else "",
+            "date": row.date,
+            "manager": row.package_manager,
+            "release": row.distribution,
+            "security": row.security_updates,
+            "total": row.total_updates,
+            "exploited": row.known_exploited,
+            "late": row.waiting.late if row.waiting else 0,
+            "oldest": row.waiting.oldest if row.waiting else None,
         }
-        for host in (found[pk] for pk in wanted if pk in found)
+        for row in rows
     ]
+
+
+def latest(row: HostRow) -> dict[str, str]:
+    """What its level does not tell: a scan that is under way, one that came to nothing since, or one with gaps.
+
+    Both keys are always there: where a template looks for one in vain, Django searches for an attribute.
+    """
+    if row.active_state:
+        return {"state": state_badge(row.active_state), "ended": ""}
+    if row.last and row.last_state and row.last != row.scan:
+        return {"state": state_badge(row.last_state), "ended": reverse("scan", args=[row.last])}
+    return {"state": state_badge(row.state) if row.state == Scan.State.PARTIAL else "", "ended": ""}
 
 
 def headings(sort: str) -> list[dict[str, str]]:

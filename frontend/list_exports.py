@@ -17,8 +17,9 @@ from frontend.access import Caller, visible_hosts
 from frontend.api import chosen_host, door, refusal
 from frontend.api_shapes import HostOut, ScanOut, Shown
 from frontend.export_pages import answer, for_people, known_export
-from frontend.fleet_api import found_row, rows_of_hosts, scan_of
+from frontend.fleet_api import found_row, host_out, scan_of
 from frontend.host_pages import Wishes
+from frontend.host_rows import host_rows
 from frontend.vulnerabilities_api import PlaceOut, RiskOut, on_host, risk_row
 from frontend.vulnerability_pages import (
     ASKED,
@@ -136,8 +137,9 @@ def in_parts(rows: Iterable[Some]) -> Iterator[list[Some]]:
 def export_hosts(request: HttpRequest, caller: Caller, export: Export) -> HttpResponseBase:
     """The list of hosts, filtered and sorted as its page is."""
     wishes = Wishes.of(request.GET)
-    pks = list(wishes.ordered(visible_hosts(caller), timezone.now()).values_list("pk", flat=True))
-    rows = (row for some in in_parts(pks) for row in rows_of_hosts(some))
+    now = timezone.now()
+    pks = list(wishes.ordered(visible_hosts(caller), now).values_list("pk", flat=True))
+    rows = (host_out(row) for some in in_parts(pks) for row in host_rows(some, now))
     return listed(request, export, "hosts", HOST_COLUMNS, rows, what=["hosts"], query=wishes.query)
 
 

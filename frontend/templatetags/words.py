@@ -13,7 +13,7 @@ from django.utils.html import format_html
 from django.utils.http import urlencode
 from django.utils.safestring import SafeString, mark_safe
 
-from scanner.models import AuditEntry, Delivery, Webhook
+from scanner.models import AuditEntry, Delivery, Scan, Webhook
 from scanner.risk import Level
 from scanner.vulnerabilities.package_states import STATES as PACKAGE_STATES
 from scanner.vulnerabilities.places import WORDS
@@ -105,9 +105,9 @@ def level_badge(level: Level) -> SafeString:
 
 
 @register.simple_tag
-def state_badge(scan: Any) -> SafeString:
-    state = str(scan.state)
-    return badge(STATE_COLOURS[state], STATE_SHAPES.get(state, state), scan.get_state_display())
+def state_badge(state: str) -> SafeString:
+    """Of a scan."""
+    return badge(STATE_COLOURS[state], STATE_SHAPES.get(state, state), Scan.State(state).label)
 
 
 @register.simple_tag
@@ -178,7 +178,7 @@ def ago(date: datetime) -> SafeString:
 @register.simple_tag
 def at(date: datetime) -> SafeString:
     """ "18 Nov 2026, 14:03", with its zone in the title."""
-    return time_element(date, exact(date), "at")
+    return time_element(date, exact(timezone.localtime(date)), "at")
 
 
 @register.simple_tag
@@ -195,18 +195,15 @@ def in_zone(date: datetime, zone: str | None) -> SafeString:
 
 
 def time_element(date: datetime, text: str, kind: str) -> SafeString:
-    return format_html(
-        '<time datetime="{}" title="{} {}" data-time="{}">{}</time>',
-        date.isoformat(),
-        exact(date),
-        timezone.localtime(date).tzname(),
-        kind,
-        text,
+    local = timezone.localtime(date)
+    words = f"{exact(local)} {local.tzname()}"
+    return mark_safe(  # noqa: S308 - all of it is ours
+        f'<time datetime="{date.isoformat()}" title="{words}" data-time="{kind}">{text}</time>'
     )
 
 
-def exact(date: datetime) -> str:
-    return f"{timezone.localtime(date):%-d %b %Y, %H:%M}"
+def exact(local: datetime) -> str:
+    return f"{local:%-d %b %Y, %H:%M}"
 
 
 def distance(date: datetime, now: datetime) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from django.conf import settings
 from django.db import IntegrityError, models, transaction
-from django.db.models import Count, F, Min, OuterRef, Q, Subquery
+from django.db.models import Count, F, Min, Q
 from django.urls import reverse
 from django.utils import timezone
 
@@ -35,12 +35,6 @@ class ScanQuerySet(models.QuerySet["Scan"]):
 
     def with_counts(self) -> "ScanQuerySet":
         return self.filter(state__in=Scan.COUNTED)
-
-    def last_of_each(self, hosts: Sequence[int]) -> "dict[int, Scan]":
-        """By host, of these: the scan that ended last, whatever came of it."""
-        ended = Scan.objects.ended().filter(host=OuterRef("pk")).values("pk")[:1]
-        last = Host.objects.filter(pk__in=hosts).order_by().values_list(Subquery(ended), flat=True)
-        return {scan.host_id: scan for scan in self.filter(pk__in=list(last))}
 
     def outdated(self, at: datetime) -> "ScanQuerySet":
         """Those whose package lists are too old for a verdict at that time."""
@@ -303,7 +297,7 @@ class OpenUpdateQuerySet(models.QuerySet["OpenUpdate"]):
 class OpenUpdate(models.Model):
     """Since when a host has been without a security update that it could have."""
 
-    host = models.ForeignKey(Host, on_delete=models.CASCADE, related_name="open_updates")
+    host = models.ForeignKey(Host, on_delete=models.CASCADE, related_name="open_updates", db_index=False)
     name = models.CharField(max_length=255)
     architecture = models.CharField(max_length=32)
     since = models.DateTimeField()
@@ -317,6 +311,7 @@ class OpenUpdate(models.Model):
         constraints = [
             models.UniqueConstraint(fields=["host", "name", "architecture"], name="one_row_an_open_update"),
         ]
+        indexes = [models.Index(fields=["host", "since"], name="oldest_open_update_of_a_host")]
 
     def __str__(self) -> str:
         return f"{self.name} on {self.host}"

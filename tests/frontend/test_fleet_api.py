@@ -15,7 +15,7 @@ from kombu.exceptions import OperationalError as BrokerAway
 from frontend import api_limits
 from frontend.api_shapes import HostOut, PackageOut, ScanDocument, UpdateOut
 from scanner.document import document
-from scanner.models import AcceptedRisk, ApiToken, Feed, Host, Scan
+from scanner.models import AcceptedRisk, ApiToken, Feed, Host, PackageSet, Scan
 from scanner.package_managers.interface import Installed
 from scanner.vulnerabilities import importing
 from tasks import scans as tasks
@@ -125,6 +125,17 @@ def test_hosts_are_filtered_and_sorted_by_name(api: Api) -> None:
         assert "".join(names(api.get(f"/hosts?{query}"))) == found, query
     assert api.get("/hosts?limit=2&page=2")["next"] == 3
     assert api.get("/hosts?limit=2&page=3")["next"] is None
+
+
+def test_hosts_are_filtered_by_what_is_known_to_be_exploited(api: Api) -> None:
+    for name, tally in (("a", {"exploited": 2}), ("b", {"exploited": 0}), ("c", {"open": 3}), ("d", None)):
+        scan = make_scan(make_host(name), report=make_report(make_update(name)))
+        assert scan.snapshot
+        PackageSet.objects.filter(pk=scan.snapshot.package_set_id).update(tally=tally)
+    make_host("unscanned")
+    assert names(api.get("/hosts?exploited=true")) == ["a"]
+    assert names(api.get("/hosts?exploited=false")) == ["b", "c"]
+    assert [row["known_exploited"] for row in api.get("/hosts")["items"]] == [2, 0, 0, None, None]
 
 
 def test_a_filters_status_is_the_one_that_is_shown(api: Api) -> None:
