@@ -18,8 +18,8 @@ from frontend.api import chosen_host, door, refusal
 from frontend.api_shapes import HostOut, ScanOut, Shown
 from frontend.export_pages import answer, for_people, known_export
 from frontend.fleet_api import found_row, host_out, scan_of
-from frontend.host_pages import Wishes
-from frontend.host_rows import host_rows
+from frontend.host_pages import SORTS, Wishes
+from frontend.host_rows import LEVELS, host_rows
 from frontend.vulnerabilities_api import PlaceOut, RiskOut, on_host, risk_row
 from frontend.vulnerability_pages import (
     ASKED,
@@ -61,6 +61,7 @@ DELIVERY_FIELDS = (  # payloads and bodies are long
     *("event__type", "event__host__name", "webhook__name", "state", "reason", "trigger", "attempts"),
     *("created_at", "next_attempt_at", "ended_at"),
 )
+OF_HOSTS = {"status": LEVELS, "sort": SORTS, **dict.fromkeys(("exploited", "late", "archived"), ("1",))}
 OF_LOG = {"state": Delivery.State.values, "type": LOG_TYPES}
 
 Some = TypeVar("Some")
@@ -133,7 +134,7 @@ def in_parts(rows: Iterable[Some]) -> Iterator[list[Some]]:
 # --- hosts and their scans --------------------------------------------------------------------------
 
 
-@list_door("overview")
+@list_door("overview", OF_HOSTS)
 def export_hosts(request: HttpRequest, caller: Caller, export: Export) -> HttpResponseBase:
     """The list of hosts, filtered and sorted as its page is."""
     wishes = Wishes.of(request.GET)

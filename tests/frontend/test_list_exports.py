@@ -99,6 +99,14 @@ def test_the_list_of_hosts_is_exported_as_it_is_shown(staff: Client) -> None:
     assert (row["tags"], row["security_updates"], row["late_security_updates"]) == (["berlin", "prod"], None, None)
 
 
+@pytest.mark.parametrize("query", ["status=odd", "sort=odd", "exploited=0", "late=yes", "archived=true"])
+def test_of_hosts_what_a_filter_does_not_know_is_refused(staff: Client, query: str) -> None:
+    answer = staff.get(f"/security/hosts/export/csv/?{query}", **bearer())
+    assert answer.status_code == 400 and "Known are" in answer.json()["message"]
+    led_back = staff.get(f"/security/hosts/export/csv/?{query}", headers={"Accept": "text/html"})
+    assert led_back["Location"] == f"/security/?{query}"
+
+
 def test_all_scans_of_a_host_are_exported(staff: Client) -> None:
     good = make_scan(report=make_report(make_update()))
     Scan.objects.bulk_create(
