@@ -123,6 +123,8 @@ def verb(model: type[Model], done: str) -> str:
 class Audited(admin.ModelAdmin):
     """What is made, changed and deleted is told, in the transaction in which the admin does it."""
 
+    list_per_page = 50  # 100 rows are not there in 0.1 s
+
     def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
         super().save_related(request, form, formsets, change)
         fields = {field.name for field in self.model._meta.get_fields()}
