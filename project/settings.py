@@ -354,7 +354,7 @@ CELERY_TIMEZONE = (
 CELERY_RESULT_BACKEND = "django-db"
 CELERY_RESULT_EXPIRES = 30 * 24 * 3600
 CELERY_RESULT_EXTENDED = True
-CELERY_BEAT_SCHEDULER = "django_celery_beat.schedulers:DatabaseScheduler"
+CELERY_BEAT_SCHEDULER = "project.beat:Scheduler"
 CELERY_BEAT_SCHEDULE = {
     "fail lost scans": {"task": "tasks.scans.fail_lost_scans", "schedule": 15.0, "options": {"expires": 15}},
     "send what is owed": {"task": "tasks.webhooks.send_pending", "schedule": 5.0, "options": {"expires": 5}},

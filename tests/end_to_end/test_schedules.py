@@ -1,8 +1,10 @@
 """Schedules, the audit log and settings in a real browser, with a real worker."""
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.utils import timezone
 from django_celery_beat.models import PeriodicTask
 from playwright.sync_api import Page, expect
 
@@ -73,3 +75,26 @@ def test_axe_finds_nothing_and_no_page_scrolls_sideways(page: Page, stack: Stack
     for path in (LIST, NEW, f"{LIST}{task.pk}/edit/", f"{LIST}{task.pk}/delete/", AUDIT, SETTINGS):
         page.goto(stack.address(path))
         expect_accessible(page, looks)
+
+
+def test_what_was_due_while_beat_was_away_is_made_up_for_once(page: Page, stack: Stack) -> None:
+    PeriodicTask.objects.all().delete()
+    now = timezone.now()
+    make_schedule(
+        time=f"{now - timedelta(hours=12):%H}:00", time_zone="UTC"
+    )  # half a day from here, whenever this runs
+    PeriodicTask.objects.update(last_run_at=now - timedelta(days=2))
+    sign_in(page, stack, manage_schedules=True)
+    page.goto(stack.address(LIST))
+    row = page.locator("table.schedules tbody tr")
+    expect(row).to_contain_text("due now")
+    beat = stack.new_beat()
+    try:
+        wait_until(lambda: AuditEntry.objects.filter(action="schedule.ran").exists(), "Beat's and the worker's word")
+        wait_until(lambda: not Scan.objects.active().exists(), "the scan's end")
+    finally:
+        beat.stop()
+    assert [(scan.trigger, scan.state) for scan in Scan.objects.all()] == [("schedule", "completed")]
+    page.reload()
+    expect(row).to_contain_text("1 started")
+    expect(row).not_to_contain_text("due now")
