@@ -5,9 +5,9 @@ The document of a scan and its rows are made by scanner.document; these say the 
 
 from typing import Any, Literal
 
-from ninja import Field, Schema
+from ninja import Field
 
-from frontend.paging import Page
+from frontend.paging import Page, Shape
 
 State = Literal["queued", "running", "completed", "partial", "failed", "cancelled"]
 Trigger = Literal["dashboard", "api", "schedule", "command line", "admin"]
@@ -19,14 +19,14 @@ Severity = Literal["none", "negligible", "low", "medium", "high", "critical"]
 DATE = ["2026-11-24T06:00:00Z"]
 
 
-class FieldProblem(Schema):
+class FieldProblem(Shape):
     field: str = Field(examples=["limit"])
     message: str
     line: int | None
     column: int | None
 
 
-class ProblemOut(Schema):
+class ProblemOut(Shape):
     """What went wrong, as RFC 9457 has it."""
 
     type: str = Field(examples=["about:blank"])
@@ -37,7 +37,7 @@ class ProblemOut(Schema):
     errors: list[FieldProblem] = Field([], description="Of a 422: each thing that is wrong.")
 
 
-class Progress(Schema):
+class Progress(Shape):
     """Of two, the one with the higher (attempt, percent) is the newer."""
 
     step: str
@@ -46,7 +46,7 @@ class Progress(Schema):
     attempt: int
 
 
-class ScanOut(Schema):
+class ScanOut(Shape):
     """A scan without its lists."""
 
     id: int
@@ -77,7 +77,7 @@ class ScanOut(Schema):
     url: str | None = Field(description="Its page.")
 
 
-class UpdateOut(Schema):
+class UpdateOut(Shape):
     name: str = Field(examples=["openssl"])
     architecture: str
     installed_version: str
@@ -101,7 +101,7 @@ class UpdateOut(Schema):
     risk_accepted_until: str | None = Field(examples=["2026-12-31"])
 
 
-class PackageOut(Schema):
+class PackageOut(Shape):
     name: str = Field(examples=["openssl"])
     architecture: str
     version: str
@@ -111,7 +111,7 @@ class PackageOut(Schema):
     third_party: str = Field(description="Where it comes from, if not from the distribution.")
 
 
-class FirstFix(Schema):
+class FirstFix(Shape):
     name: str
     architecture: str
     installed_version: str
@@ -139,7 +139,7 @@ class ScanDocument(ScanOut):
     packages: list[PackageOut]
 
 
-class HostOut(Schema):
+class HostOut(Shape):
     """How a host stands now, by its newest scan with counts."""
 
     name: str = Field(examples=["web-1"])
@@ -166,7 +166,7 @@ class HostOut(Schema):
     active_scan: int | None = Field(description="The scan that is under way.")
 
 
-class FoundOut(Schema):
+class FoundOut(Shape):
     """A CVE in a source package."""
 
     cve: str = Field(description="Its id, or that of an advisory that names none.", examples=["CVE-2026-1234"])
@@ -183,12 +183,12 @@ class FoundOut(Schema):
     risk_accepted_until: str | None
 
 
-class NeighbourOut(Schema):
+class NeighbourOut(Shape):
     name: str
     security: PackageState
 
 
-class DependenciesOut(Schema):
+class DependenciesOut(Shape):
     """An installed package among the others; of several architectures it is one."""
 
     name: str
@@ -223,7 +223,7 @@ class FoundPage(Page):
     )
 
 
-class ScanPage(Schema):
+class ScanPage(Shape):
     items: list[ScanOut]
     next: int | None = Field(description="The next page: ?before=NEXT. Null on the last one.", examples=[4711, None])
 

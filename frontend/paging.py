@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from django.db.models import F, QuerySet
 from django.http import HttpRequest
 from ninja import Field, Path, Schema
+from pydantic import BaseModel
 
 from scanner.webhooks.editing import Problem, Refused
 
@@ -26,7 +27,11 @@ class Wanted(Schema):
     limit: int = Field(LIMIT, ge=1, le=MOST, description="Rows a page.")
 
 
-class Page(Schema):
+class Shape(BaseModel):
+    """What is answered: made of dicts. Ninja's own Schema takes any object, and asks it for each field in Python."""
+
+
+class Page(Shape):
     """The rows are `items`, which each list adds."""
 
     next: int | None = Field(description="The next page: ?page=NEXT. Null on the last one.", examples=[2, None])

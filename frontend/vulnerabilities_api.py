@@ -11,7 +11,7 @@ from ninja.errors import HttpError
 from frontend import api_shapes as shapes
 from frontend import diff_pages, feed_pages, risk_pages
 from frontend.access import sight, visible_hosts
-from frontend.paging import LAST_ID, Name, Page, Text, Wanted, nothing_unknown, page_of
+from frontend.paging import LAST_ID, Name, Page, Shape, Text, Wanted, nothing_unknown, page_of
 from frontend.vulnerability_pages import accepted as accepted_at
 from frontend.vulnerability_pages import links, published, ratings_of, risks_about
 from scanner.document import utc
@@ -33,13 +33,13 @@ class PlacesWanted(Wanted):
     q: Text = Field("", description="Part of a host, tag or package.")
 
 
-class StateCount(Schema):
+class StateCount(Shape):
     state: str = Field(examples=["now"])
     means: str
     hosts: int
 
 
-class PlaceOut(Schema):
+class PlaceOut(Shape):
     """A source package of a host in which the CVE is, or may be."""
 
     state: str = Field(examples=["now"])
@@ -53,7 +53,7 @@ class PlaceOut(Schema):
     risk_accepted_until: str | None
 
 
-class HostPlaces(Schema):
+class HostPlaces(Shape):
     host: str
     places: list[PlaceOut]
 
@@ -62,12 +62,12 @@ class PlacesPage(Page):
     items: list[HostPlaces]
 
 
-class Link(Schema):
+class Link(Shape):
     url: str
     label: str
 
 
-class VulnerabilityOut(Schema):
+class VulnerabilityOut(Shape):
     """What is known of a CVE, and where it is. What nobody has said is null."""
 
     id: str = Field(examples=["CVE-2026-1234"])
@@ -89,7 +89,7 @@ class VulnerabilityOut(Schema):
     hosts: PlacesPage = Field(description="Those with most to do first; page and limit are about these.")
 
 
-class FeedOut(Schema):
+class FeedOut(Shape):
     name: str = Field(examples=["debian"])
     label: str
     about: str | None = Field(description="Of which distributions; null: every host.")
@@ -112,7 +112,7 @@ class RisksWanted(Wanted):
     q: Text = Field("", description="Part of a CVE, package, host, tag, reason or name.")
 
 
-class RiskOut(Schema):
+class RiskOut(Shape):
     id: int
     cve: str | None
     package: str | None = Field(description="With a CVE: only in this package; without: all that is open in it.")
@@ -144,7 +144,7 @@ class DiffWanted(Schema):
     q: Text = Field("", description="Part of a package, CVE or advisory.")
 
 
-class Side(Schema):
+class Side(Shape):
     id: int
     host: str
     url: str
@@ -159,7 +159,7 @@ class Side(Schema):
     total_packages: int | None
 
 
-class DiffOut(Schema):
+class DiffOut(Shape):
     """What changed between two scans, whole."""
 
     before: Side = Field(serialization_alias="from", validation_alias="from")

@@ -82,7 +82,9 @@ def document(
         "updates": [
             update_shape(row, by_update.get(identity(row))) for row in (scan.updates if updates is None else updates)
         ],
-        "packages": [shape(row, PACKAGE_FIELDS) for row in (scan.packages if packages is None else packages)],
+        "packages": list(scan.packages.values(*PACKAGE_FIELDS))
+        if packages is None
+        else [shape(row, PACKAGE_FIELDS) for row in packages],
     }
 
 
