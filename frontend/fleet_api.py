@@ -20,11 +20,11 @@ from frontend.api_doors import actor, door_for
 from frontend.graph_pages import Shown
 from frontend.host_rows import HostRow, host_rows, standing_on
 from frontend.paging import LAST_ID, LIMIT, MOST, Id, Name, Text, Wanted, nothing_unknown, ordered, page_of
-from scanner.document import PACKAGE_FIELDS, document, shape, summary, update_shape, utc
+from scanner.document import PACKAGE_FIELDS, document, summary, update_shape, utc
 from scanner.models import ApiToken, Host, PackageSet, Scan
 from scanner.vulnerabilities.exposure import fixes, identity
 from scanner.vulnerabilities.findings import what_is_missing
-from scanner.vulnerabilities.places import STATUSES, Found, findings_of, found, installed_in, locate
+from scanner.vulnerabilities.places import STATUSES, Found, Installed, findings_of, found, installed_in, locate
 from tasks import scans as tasks
 
 STARTED = {202: shapes.ScanOut, 200: shapes.ScanOut}
@@ -375,11 +375,11 @@ def update_rows(scan: Scan, updates: Sequence[Any]) -> list[shapes.Shown]:
 
 
 def packages_page(scan: Scan, wanted: PackagesWanted) -> Any:
-    rows = scan.packages
+    rows: QuerySet[Any] = scan.packages.values(*PACKAGE_FIELDS)
     if wanted.q:
         rows = rows.filter(Q(name__icontains=wanted.q) | Q(source__icontains=wanted.q))
     rows = ordered(rows, wanted.sort, {"name": "name", "source": "source", "architecture": "architecture"})
-    return page_of(rows, wanted, lambda some: [shape(row, PACKAGE_FIELDS) for row in some])
+    return page_of(rows, wanted, list)
 
 
 def found_page(scan: Scan, wanted: FoundWanted) -> Any:
@@ -388,17 +388,18 @@ def found_page(scan: Scan, wanted: FoundWanted) -> Any:
     findings = findings_of(scan)
     if wanted.status:
         findings = findings.filter(status=wanted.status)
-    rows = found(findings, installed_in(scan.packages.order_by()))
+    installed = installed_in(scan.packages.order_by())
+    rows = found(findings, installed)
     q = wanted.q.lower()
     rows = [row for row in rows if any(q in text.lower() for text in (row.cve.id, row.source, *row.names))]
     if wanted.sort != "urgency":
         keys = {"cve": lambda row: (row.cve.id, row.source), "source": lambda row: (row.source, row.cve.id)}
         rows.sort(key=keys[wanted.sort.removeprefix("-")], reverse=wanted.sort.startswith("-"))
-    return page_of(rows, wanted, lambda some: found_rows(scan, some)) | {"unknown": None}
+    return page_of(rows, wanted, lambda some: found_rows(scan, some, installed)) | {"unknown": None}
 
 
-def found_rows(scan: Scan, rows: Sequence[Found]) -> list[shapes.Shown]:
-    locate(scan, rows)
+def found_rows(scan: Scan, rows: Sequence[Found], installed: Sequence[Installed]) -> list[shapes.Shown]:
+    locate(scan, rows, installed)
     return [found_row(row) for row in rows]
 
 

@@ -91,11 +91,12 @@ class StoredScan(Content):
         if self.missing:
             return
         label = feeds.make(feeds.serving(self.row.distribution)).label
-        rows = found(findings, installed_in(self.row.packages.order_by()))
+        installed = installed_in(self.row.packages.order_by())
+        rows = found(findings, installed)
         details = {each.pk: each for each in (findings if self.located else findings.only(*DETAILS))}
         about = KnownCve.objects.filter(pk__in=findings.exclude(cve="").values("cve"))
         known = {cve: (vector, text) for cve, vector, text in about.values_list("cve", "cvss_vector", "summary")}
-        locator = Locator(self.row, list(details.values())) if self.located else None
+        locator = Locator(self.row, list(details.values()), installed) if self.located else None
         for row in rows:
             if self.matches(row):
                 of_row = [details[pk] for pk in row.pks if pk in details]

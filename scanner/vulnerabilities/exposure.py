@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import cache
-from typing import Any
+from typing import Any, Protocol
 
 from django.utils import timezone
 
@@ -20,8 +20,7 @@ from scanner.models import (
     Scan,
     Vulnerability,
 )
-from scanner.models.finding import in_chunks
-from scanner.vulnerabilities import matching, urgency
+from scanner.vulnerabilities import urgency
 from scanner.vulnerabilities.kernels import asks_for_kernel
 from scanner.vulnerabilities.matching import BINARY_REBUILD, KERNEL_PARTS, PRO, UnknownDistribution, family
 from scanner.vulnerabilities.urgency import Cve
@@ -157,21 +156,31 @@ def target() -> timedelta:
 
 def known(cves: Collection[str]) -> dict[str, Cve]:
     """What KEV, EPSS and the feeds say of these CVEs; every one of them is in the answer."""
-    wanted = [cve for cve in dict.fromkeys(cves) if cve]
-    found = {cve: Cve(cve) for cve in wanted}
-    for some in in_chunks(wanted):
-        for about in Vulnerability.objects.filter(pk__in=some).exclude(severity=""):
-            by = "CVSS" if about.cvss_vector else "a feed"
-            found[about.cve] = replace(found[about.cve], severity=about.severity, by=by)
-        for score in ExploitScore.objects.filter(pk__in=some):
-            found[score.cve] = replace(found[score.cve], epss=score.epss, percentile=score.percentile)
-        for row in KnownExploited.objects.filter(pk__in=some):
-            cve = found[row.cve]
-            found[row.cve] = replace(cve, exploited=row.added, due=row.due, ransomware=row.ransomware)
-    return found
+    found: dict[str, dict[str, Any]] = {cve: {"id": cve} for cve in dict.fromkeys(cves) if cve}
+    rated = Vulnerability.objects.filter(pk__one_of=found).exclude(severity="")
+    for cve, severity, vector in rated.values_list("cve", "severity", "cvss_vector"):
+        found[cve] |= {"severity": severity, "by": "CVSS" if vector else "a feed"}
+    scored = ExploitScore.objects.filter(pk__one_of=found)
+    for cve, epss, percentile in scored.values_list("cve", "epss", "percentile"):
+        found[cve] |= {"epss": epss, "percentile": percentile}
+    exploited = KnownExploited.objects.filter(pk__one_of=found)
+    for cve, added, due, ransomware in exploited.values_list("cve", "added", "due", "ransomware"):
+        found[cve] |= {"exploited": added, "due": due, "ransomware": ransomware}
+    return {cve: Cve(**fields) for cve, fields in found.items()}
 
 
-def rated(finding: Finding | matching.Finding, details: Mapping[str, Cve]) -> Cve:
+class Rated(Protocol):
+    """A finding, of whatever kind."""
+
+    @property
+    def cve(self) -> str: ...
+    @property
+    def advisory(self) -> str: ...
+    @property
+    def severity(self) -> str: ...
+
+
+def rated(finding: Rated, details: Mapping[str, Cve]) -> Cve:
     """A finding's CVE, by the vendor's word for this package where there is one."""
     cve = details.get(finding.cve) or Cve(finding.cve or finding.advisory)
     return replace(cve, severity=finding.severity, by="the vendor") if finding.severity else cve
@@ -245,23 +254,20 @@ def findings_by_package(scan: Scan, updates: Sequence[Any]) -> dict[tuple[str, s
     if scan.snapshot is None or not updates:
         return {}
     packages = Package.objects.filter(package_set=scan.snapshot.package_set_id).exclude(package_version=None)
-    names = sorted({update.name for update in updates})
+    names = {update.name for update in updates}
     versions: dict[tuple[str, str], list[int]] = defaultdict(list)
-    for some in in_chunks(names):
-        for name, architecture, pk in packages.filter(name__in=some).values_list(
-            "name", "architecture", "package_version"
-        ):
-            versions[name, architecture].append(pk)
+    named = packages.filter(name__one_of=names)
+    for name, architecture, pk in named.values_list("name", "architecture", "package_version"):
+        versions[name, architecture].append(pk)
     kernels = [update for update in updates if asks_for_kernel(update.name)]
     if kernels:
         running = list(packages.filter(name__startswith="linux-image-").values_list("package_version", flat=True))
         for update in kernels:
             versions[update.name, update.architecture] += running
-    wanted = sorted({pk for pks in versions.values() for pk in pks})
+    wanted = {pk for pks in versions.values() for pk in pks}
     of_version: dict[int, list[Finding]] = defaultdict(list)
-    for some in in_chunks(wanted):
-        for finding in Finding.objects.filter(package_version__in=some, status__in=(FIXED, PRO)):
-            of_version[finding.package_version_id].append(finding)
+    for finding in Finding.objects.filter(package_version__one_of=wanted, status__in=(FIXED, PRO)):
+        of_version[finding.package_version_id].append(finding)
     return {package: [finding for pk in pks for finding in of_version[pk]] for package, pks in versions.items()}
 
 

@@ -35,9 +35,10 @@ from scanner.models import (
     PackageSet,
     PackageVersion,
     Scan,
+    Snapshot,
     Update,
 )
-from scanner.models.finding import STATED, in_chunks
+from scanner.models.finding import STATED
 from scanner.models.host import HostQuerySet
 from scanner.vulnerabilities import exposure, urgency
 from scanner.vulnerabilities.exposure import FIXED, is_fixed_by, version_key
@@ -128,22 +129,15 @@ class Standing:
 
 
 def fleet(hosts: HostQuerySet) -> list[Standing]:
-    of_set = "current_snapshot__package_set"
-    grouped = (
-        hosts.order_by()
-        .values_list(
-            "current_snapshot",
-            of_set,
-            f"{of_set}__distribution",
-            f"{of_set}__kernel",
-            "current_snapshot__package_manager",
-        )
-        .annotate(hosts=Count("pk"))
-    )
-    return [
-        Standing(snapshot, package_set, distribution or "", kernel or "", manager or "", hosts)
-        for snapshot, package_set, distribution, kernel, manager, hosts in grouped
+    numbers = dict(hosts.order_by().values_list("current_snapshot").annotate(hosts=Count("pk")))
+    never = numbers.pop(None, 0)
+    columns = ("pk", "package_set", "package_set__distribution", "package_set__kernel", "package_manager")
+    rows = Snapshot.objects.order_by().filter(pk__one_of=numbers).values_list(*columns)
+    known = [
+        Standing(snapshot, package_set, distribution, kernel, manager, numbers[snapshot])
+        for snapshot, package_set, distribution, kernel, manager in rows
     ]
+    return [*known, Standing(None, None, "", "", "", never)] if never else known
 
 
 def with_data(standings: Iterable[Standing]) -> set[str]:
@@ -152,6 +146,32 @@ def with_data(standings: Iterable[Standing]) -> set[str]:
     told = Exists(AffectedPackage.objects.filter(distribution=OuterRef("distribution")))
     sets = PackageSet.objects.filter(pk__in=[pk for pk in one_of_each.values() if pk is not None]).filter(told)
     return set(sets.values_list("distribution", flat=True))
+
+
+class Installed(NamedTuple):
+    """What lists need of an installed package."""
+
+    package_set: int
+    name: str
+    architecture: str
+    version: str
+    source: str
+    source_version: str
+    module: str
+    third_party: str
+    package_version: int | None
+    skipped: str
+
+
+def installed_in(packages: QuerySet[Package]) -> list[Installed]:
+    return [Installed(*values) for values in packages.values_list(*Installed._fields)]
+
+
+def by_set(packages: Iterable[Installed]) -> dict[int, list[Installed]]:
+    found: dict[int, list[Installed]] = defaultdict(list)
+    for package in packages:
+        found[package.package_set].append(package)
+    return found
 
 
 # --- a CVE ------------------------------------------------------------------------------------------
@@ -230,7 +250,8 @@ class Places:
                 states.add("")
             elif not states.isdisjoint(UNJUDGED):
                 states.add("unjudged")
-            found.update(dict.fromkeys(states, standing.hosts))
+            for state in states:
+                found[state] += standing.hosts
         return found
 
     def shown(self, snapshot: int | None, state: str) -> list[Place]:
@@ -250,14 +271,14 @@ class Places:
         for snapshot in (standing.snapshot for standing in self.standings if standing.snapshot):
             if places := self.shown(snapshot, state):
                 ranks[min(STATES.index(each.state) if each.state in STATES else 0 for each in places)].append(snapshot)
-                if any(q.lower() in name.lower() for each in places for name in (*each.names, each.source)):
+                if q and any(q.lower() in name.lower() for each in places for name in (*each.names, each.source)):
                     searched.append(snapshot)
-        found = Q(current_snapshot__in=[snapshot for some in ranks.values() for snapshot in some])
+        found = Q(current_snapshot__one_of=[snapshot for some in ranks.values() for snapshot in some])
         hosts = self.fleet.filter(Q(current_snapshot=None) if state == "unscanned" else found)
         if q:
             tagged = Host.objects.filter(tags__name__icontains=q).values("pk")
-            hosts = hosts.filter(Q(name__icontains=q) | Q(pk__in=tagged) | Q(current_snapshot__in=searched))
-        cases = [When(current_snapshot__in=some, then=Value(rank)) for rank, some in ranks.items()]
+            hosts = hosts.filter(Q(name__icontains=q) | Q(pk__in=tagged) | Q(current_snapshot__one_of=searched))
+        cases = [When(current_snapshot__one_of=some, then=Value(rank)) for rank, some in ranks.items()]
         hosts = hosts.annotate(rank=Case(*cases, default=Value(0))) if cases else hosts.annotate(rank=Value(0))
         return hosts.order_by("rank", "name")
 
@@ -272,24 +293,22 @@ def of_cve(cve: str, hosts: HostQuerySet | None = None) -> Places:
     by_version: dict[int, list[Finding]] = defaultdict(list)
     for finding in findings:
         by_version[finding.package_version_id].append(finding)
-    installed: dict[int, list[Package]] = defaultdict(list)
-    if by_version:
-        for some in in_chunks(list(stand)):
-            for package in Package.objects.filter(package_set__in=some, package_version__in=list(by_version)):
-                installed[package.package_set_id].append(package)
+    with_it = Package.objects.filter(package_set__one_of=stand, package_version__one_of=by_version)
+    installed = by_set(installed_in(with_it))
     updates = updates_about(cve, standings, [package for packages in installed.values() for package in packages])
     kernels = idle_kernels(
         {key for key, packages in installed.items() if any(is_kernel(each, stand[key]) for each in packages)}
     )
     told = with_data(standings)
-    elsewhere = from_elsewhere(names_of(findings, said), list(stand))
+    elsewhere = from_elsewhere(names_of(findings, said), stand)
     of: dict[int, list[Place]] = {}
     for standing in standings:
         if standing.snapshot is None or standing.package_set is None:
             continue
         packages = installed.get(standing.package_set, [])
         waiting = updates.get(standing.snapshot, [])
-        places = judged(standing, packages, by_version, waiting, kernels.get(standing.package_set, ()))
+        idle = kernels.get(standing.package_set, ())
+        places = judged(standing, packages, by_version, waiting, idle) if packages else []
         places += only_named(cve, places, waiting)
         if standing.distribution in told:
             places += elsewhere.get(standing.package_set, [])
@@ -327,40 +346,37 @@ def names_of(findings: Iterable[Finding], said: Iterable[AffectedPackage]) -> se
     return found.union(row.name for row in said)
 
 
-def updates_about(cve: str, standings: Iterable[Standing], packages: Iterable[Package]) -> dict[int, list[Update]]:
+def updates_about(cve: str, standings: Iterable[Standing], packages: Iterable[Installed]) -> dict[int, list[Update]]:
     """By snapshot: the updates of these packages, of what asks for a kernel, and those that name the CVE."""
     wanted = Q(name__in=sorted({package.name for package in packages})) | Q(named__contains=f'"{cve}"')
     if any(package.name.startswith("linux-image-") for package in packages):
         wanted |= Q(name__startswith="linux-")
     of_snapshot: dict[int, list[Update]] = defaultdict(list)
-    for some in in_chunks([standing.snapshot for standing in standings if standing.snapshot]):
-        rows = Update.objects.filter(snapshot__in=some).annotate(named=Cast("cves", TextField())).filter(wanted)
-        for update in rows:
-            of_snapshot[update.snapshot_id].append(update)
+    current = Update.objects.filter(snapshot__one_of=[each.snapshot for each in standings if each.snapshot])
+    for update in current.annotate(named=Cast("cves", TextField())).filter(wanted):
+        of_snapshot[update.snapshot_id].append(update)
     return of_snapshot
 
 
-def idle_kernels(package_sets: Collection[int]) -> dict[int, list[Package]]:
+def idle_kernels(package_sets: Collection[int]) -> dict[int, list[Installed]]:
     """By package set: the kernels that are installed there but do not run."""
-    found: dict[int, list[Package]] = defaultdict(list)
-    for some in in_chunks(list(package_sets)):
-        for package in Package.objects.filter(package_set__in=some, skipped__startswith=ANOTHER_RUNS):
-            found[package.package_set_id].append(package)
-    return found
+    idle = Package.objects.filter(package_set__one_of=package_sets, skipped__startswith=ANOTHER_RUNS)
+    return by_set(installed_in(idle))
 
 
-def from_elsewhere(names: Collection[str], package_sets: Sequence[int]) -> dict[int, list[Place]]:
+def from_elsewhere(names: Collection[str], package_sets: Collection[int]) -> dict[int, list[Place]]:
     """By package set: packages of these names that do not come from the distribution."""
     found: dict[int, dict[str, Place]] = defaultdict(dict)
     if not names:
         return {}
     called = Q(name__in=sorted(names)) | Q(source__in=sorted(names))
-    for some in in_chunks(package_sets):
-        for package in Package.objects.filter(called, package_set__in=some).exclude(third_party=""):
-            source = package.source or package.name
-            note = f"It comes from {package.third_party}."
-            place = Place("third-party", source, [package.name], [package.version], note=note)
-            found[package.package_set_id].setdefault(source, place).add(place)
+    for package in installed_in(
+        Package.objects.filter(called, package_set__one_of=package_sets).exclude(third_party="")
+    ):
+        source = package.source or package.name
+        note = f"It comes from {package.third_party}."
+        place = Place("third-party", source, [package.name], [package.version], note=note)
+        found[package.package_set].setdefault(source, place).add(place)
     return {package_set: list(places.values()) for package_set, places in found.items()}
 
 
@@ -369,16 +385,16 @@ def from_elsewhere(names: Collection[str], package_sets: Sequence[int]) -> dict[
 
 def judged(
     standing: Standing,
-    packages: Iterable[Package],
+    packages: Iterable[Installed],
     findings: Mapping[int, Sequence[Finding]],
     updates: Sequence[Update],
-    kernels: Sequence[Package],
+    kernels: Sequence[Installed],
 ) -> list[Place]:
     """The places of a snapshot, by its packages and the findings of their versions."""
-    by_version: dict[int, list[Package]] = defaultdict(list)
+    by_version: dict[int, list[Installed]] = defaultdict(list)
     for package in packages:
-        if package.package_version_id is not None:
-            by_version[package.package_version_id].append(package)
+        if package.package_version is not None:
+            by_version[package.package_version].append(package)
     places: dict[tuple[str, str, str, str], Place] = {}
     for version, of_version in by_version.items():
         for finding in findings.get(version, ()):
@@ -394,9 +410,9 @@ def judged(
 def judge(
     standing: Standing,
     finding: Finding,
-    packages: Sequence[Package],
+    packages: Sequence[Installed],
     updates: Sequence[Update],
-    kernels: Sequence[Package],
+    kernels: Sequence[Installed],
 ) -> Place:
     """What can be done about a finding, with the packages of its version that are installed."""
     key = version_key(standing.distribution)
@@ -463,11 +479,11 @@ def is_of_pro(update: Update) -> bool:
     return bool(update.origins) and str(update.origins[0]).startswith(ESM)
 
 
-def is_kernel(package: Package, standing: Standing) -> bool:
+def is_kernel(package: Installed, standing: Standing) -> bool:
     return release_of(package, standing.package_manager) is not None
 
 
-def has_fix(package: Package, finding: Finding, distribution: str) -> bool:
+def has_fix(package: Installed, finding: Finding, distribution: str) -> bool:
     """Whether an installed package, of another version than the finding's, is one that it is fixed in."""
     key = version_key(distribution)
     if key is None or finding.fixed_key is None:
@@ -480,7 +496,7 @@ def has_fix(package: Package, finding: Finding, distribution: str) -> bool:
         return False
 
 
-def item_of(package: Package) -> Item:
+def item_of(package: Installed) -> Item:
     return Item(
         package.name, package.version, package.architecture, package.source, package.source_version, package.module
     )
@@ -525,40 +541,36 @@ def status_counts(findings: QuerySet[Finding]) -> dict[str, int]:
     return {status: numbers[status] for status in STATUSES if status in numbers}
 
 
-class Installed(NamedTuple):
-    """What lists need of an installed package."""
+class Stated(NamedTuple):
+    """What lists need of a finding."""
 
-    package_set: int
-    name: str
-    architecture: str
-    version: str
-    source: str
-    module: str
-    third_party: str
-    package_version: int | None
-    skipped: str
-
-
-def installed_in(packages: QuerySet[Package]) -> list[Installed]:
-    return [Installed(*values) for values in packages.values_list(*Installed._fields)]
+    pk: int
+    package_version: int
+    cve: str
+    advisory: str
+    status: str
+    severity: str
+    fixed_version: str
 
 
 def found(findings: QuerySet[Finding], packages: Iterable[Installed]) -> list[Found]:
     """What is found in these packages, a row for each CVE and source package, the most urgent first."""
-    columns = ("cve", "advisory", "status", "severity", "fixed_version", "package_version__distribution")
-    rows = list(findings.select_related("package_version").only(*columns))
-    details = exposure.known({finding.cve for finding in rows})
+    columns = (*Stated._fields, "package_version__distribution")
+    rows = [(Stated(*values), release) for *values, release in findings.values_list(*columns)]
+    details = exposure.known({finding.cve for finding, _ in rows})
     installed: dict[int | None, set[tuple[str, str, str]]] = defaultdict(set)  # each once, however many hosts have it
     for package in packages:
         installed[package.package_version].add((package.source or package.name, package.name, package.version))
     grouped: dict[tuple[str, ...], Found] = {}
-    for finding in rows:
-        release = finding.package_version.distribution
+    for finding, release in rows:
         cve = exposure.rated(finding, details)
-        for source, name, version in sorted(installed[finding.package_version_id]):
+        for source, name, version in sorted(installed[finding.package_version]):
             key = cve.id, source, release, finding.status, finding.fixed_version
-            row = grouped.setdefault(key, Found(cve, *key[1:]))
-            row.cve = urgency.most_urgent([row.cve, cve]) or cve
+            row = grouped.get(key)
+            if row is None:
+                row = grouped[key] = Found(cve, *key[1:])
+            elif row.cve != cve:
+                row.cve = urgency.most_urgent([row.cve, cve]) or cve
             add_new(row.pks, finding.pk)
             add_new(row.names, name)
             add_new(row.versions, version)
@@ -568,9 +580,7 @@ def found(findings: QuerySet[Finding], packages: Iterable[Installed]) -> list[Fo
 def only_in_updates(updates: Iterable[Update], findings: QuerySet[Finding]) -> list[Cve]:
     """The CVEs that these updates name and no finding does, the most urgent first."""
     named = {cve for update in updates for cve in update.cves}
-    known = {
-        cve for some in in_chunks(sorted(named)) for cve in findings.filter(cve__in=some).values_list("cve", flat=True)
-    }
+    known = set(findings.filter(cve__one_of=named).values_list("cve", flat=True))
     return sorted(exposure.known(named - known).values(), key=lambda cve: (urgency.order(cve), cve.id))
 
 
@@ -588,19 +598,24 @@ def findings_of(scan: Scan) -> QuerySet[Finding]:
 class Locator:
     """What can be done on the host of a scan about what was found there. A fixed number of queries."""
 
-    def __init__(self, scan: Scan, findings: Collection[Finding]) -> None:
+    def __init__(self, scan: Scan, findings: Collection[Finding], installed: Iterable[Installed]) -> None:
+        """`installed`: all packages of the scan."""
         assert scan.snapshot  # noqa: S101 - a scan with counts has one
         of = scan.snapshot.package_set
         self.standing = Standing(scan.snapshot.pk, of.pk, of.distribution, of.kernel, scan.package_manager, 1)
-        self.packages: dict[int | None, list[Package]] = defaultdict(list)
-        for some in in_chunks(sorted({finding.package_version_id for finding in findings})):
-            for package in scan.packages.defer("needs").filter(package_version__in=some):
-                self.packages[package.package_version_id].append(package)
+        self.packages: dict[int | None, list[Installed]] = defaultdict(list)
+        self.kernels: list[Installed] = []  # that are installed but do not run
+        versions = {finding.package_version_id for finding in findings}
+        wanted = [each for each in installed if each.package_version in versions or each.skipped]
+        for package in sorted(wanted, key=lambda each: (each.name, each.architecture, each.version)):
+            if package.package_version in versions:
+                self.packages[package.package_version].append(package)
+            elif package.skipped.startswith(ANOTHER_RUNS):
+                self.kernels.append(package)
         self.updates: dict[str, list[Update]] = defaultdict(list)
         for update in scan.updates:
             self.updates[update.name].append(update)
         self.of_kernels = [name for name in self.updates if name.startswith("linux-")]
-        self.kernels = idle_kernels([of.pk]).get(of.pk, [])
         if self.kernels:  # whose versions are compared with what was found in the one that runs
             prefetch_related_objects(list(findings), "package_version")
 
@@ -617,11 +632,12 @@ class Locator:
         return next((place for place in places if place.source == row.source), None)
 
 
-def locate(scan: Scan, rows: Sequence[Found]) -> None:
+def locate(scan: Scan, rows: Sequence[Found], installed: Iterable[Installed]) -> None:
     """Say of each row what can be done about it on the scan's host, and whether somebody has accepted it there."""
     risks = AcceptedRisk.objects.about(scan.host)
-    findings = Finding.objects.in_bulk([pk for row in rows for pk in row.pks])
-    locator = Locator(scan, list(findings.values())) if findings else None
+    wanted = Finding.objects.filter(pk__one_of=[pk for row in rows for pk in row.pks])
+    findings = {finding.pk: finding for finding in wanted}
+    locator = Locator(scan, list(findings.values()), installed) if findings else None
     for row in rows:
         row.accepted = next((risk for risk in risks if risk.covers(row.cve.id, (*row.names, row.source))), None)
         row.place = locator.place(row, [findings[pk] for pk in row.pks if pk in findings]) if locator else None
@@ -690,9 +706,7 @@ class PackagePlaces:
 
     @cached_property
     def by_snapshot(self) -> Mapping[int, Sequence[Installed]]:
-        of_set: dict[int, list[Installed]] = defaultdict(list)
-        for package in self.packages:
-            of_set[package.package_set].append(package)
+        of_set = by_set(self.packages)
         pairs = [(each.snapshot, of_set.get(each.package_set or 0, [])) for each in self.standings]
         return {snapshot: packages for snapshot, packages in pairs if snapshot is not None}
 
@@ -703,7 +717,7 @@ class PackagePlaces:
         if state:
             waiting = self.waiting(state)
             snapshots = [each for each in snapshots if each in waiting]
-        hosts = self.fleet.filter(current_snapshot__in=snapshots)
+        hosts = self.fleet.filter(current_snapshot__one_of=snapshots)
         if q:
             tagged = Host.objects.filter(tags__name__icontains=q).values("pk")
             hosts = hosts.filter(Q(name__icontains=q) | Q(pk__in=tagged))
@@ -731,9 +745,7 @@ def of_package(name: str, hosts: HostQuerySet | None = None) -> PackagePlaces:
         if standing.package_set is not None:
             stand[standing.package_set].append(standing)
     rows = installed_as(name, {standing.distribution for standing in standings})
-    packages = [
-        package for some in in_chunks(list(stand)) for package in installed_in(rows.filter(package_set__in=some))
-    ]
+    packages = installed_in(rows.filter(package_set__one_of=stand))
     grouped: dict[tuple[str, str, str], Version] = {}
     for package in packages:
         key = stand[package.package_set][0].distribution, package.third_party, package.version
@@ -751,9 +763,8 @@ def of_package(name: str, hosts: HostQuerySet | None = None) -> PackagePlaces:
     snapshots = [each.snapshot for each in standings if each.package_set in with_it and each.snapshot]
     updates: dict[int, list[Update]] = defaultdict(list)
     called = sorted({package.name for package in packages})
-    for some in in_chunks(snapshots):
-        for update in Update.objects.filter(snapshot__in=some, name__in=called):
-            updates[update.snapshot_id].append(update)
+    for update in Update.objects.filter(snapshot__one_of=snapshots, name__in=called):
+        updates[update.snapshot_id].append(update)
     told = with_data(standings) if packages else set()
     return PackagePlaces(name, hosts, standings, packages, versions, updates, told)
 

@@ -288,7 +288,7 @@ def test_the_findings_of_a_scan_are_rows_by_cve_and_source_with_what_to_do(track
     tracker(openssl=FIXED, vim=OPEN)
     scan = scanned("web-1", LIBSSL, OPENSSL, VIM, updates=(fix(),))
     rows = found(findings_of(scan), installed_in(scan.packages))
-    locate(scan, rows)
+    locate(scan, rows, installed_in(scan.packages))
     assert [(row.cve.id, row.source, row.state, row.cve.severity) for row in rows] == [
         (CVE, "openssl", "now", "high"),
         (CVE, "vim", "open", "low"),
