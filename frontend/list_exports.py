@@ -203,7 +203,7 @@ def export_places(request: HttpRequest, caller: Caller, export: Export, cve: str
 def export_package_hosts(request: HttpRequest, caller: Caller, export: Export, package: str) -> HttpResponseBase:
     """Who has a package, a row for each of its versions on a host, filtered as its page is."""
     places, wish = places_of(package, caller), HostsWish.of(request.GET)
-    hosts = wish.hosts(places).iterator(ROWS)
+    hosts = wish.hosts(places).prefetch_related("current", "tags").iterator(ROWS)
     rows = (installed_row(host, row) for some in in_parts(hosts) for host, row in rows_on(some, places, wish))
     what, query = [package, "hosts"], wish.query
     return listed(request, export, "hosts", INSTALLED_COLUMNS, rows, what=what, query=query, package=package)

@@ -207,8 +207,8 @@ def effect_of(form: RiskForm) -> Effect | None:
     return Effect(
         hashlib.blake2b(repr((cve, package, where, sorted(chosen))).encode(), digest_size=12).hexdigest(),
         f"{cve} in {package}" if cve and package else cve or package,
-        found.hosts.count(),
-        covered.count() if where_is_said else None,
+        found.number,
+        (found.number if where == EVERYWHERE else covered.count()) if where_is_said else None,
         list(covered.values_list("name", flat=True)[:NAMED]),
         chosen_of(found.waiting, where, chosen).count(),
         found.open,
@@ -223,6 +223,7 @@ class Found:
     """Where it is now."""
 
     hosts: QuerySet[Host]
+    number: int  # of these hosts
     waiting: QuerySet[Host]  # for an update against it
     unjudged: int
     cves: list[str]  # that may speak against accepting
@@ -235,7 +236,7 @@ def with_cve(cve: str, package: str, seen: HostQuerySet) -> Found:
     if package:  # by its own name, or by its source's: that is how a risk covers it
         of = {pk: [each for each in some if package in (*each.names, each.source)] for pk, some in places.of.items()}
         there = replace(places, of=of)
-    return Found(there.hosts(), there.hosts("now"), places.unjudged, [cve])
+    return Found(there.hosts(), there.number(""), there.hosts("now"), places.unjudged, [cve])
 
 
 def with_package(package: str, seen: HostQuerySet) -> Found:
@@ -244,6 +245,7 @@ def with_package(package: str, seen: HostQuerySet) -> Found:
     exploited = KnownExploited.objects.filter(pk__in=findings.exclude(cve="").values("cve")).order_by("-added", "pk")
     return Found(
         places.hosts(places.versions),
+        places.everywhere,
         places.hosts(places.versions, "security"),
         places.unscanned,
         list(exploited.values_list("pk", flat=True)[:NAMED]),

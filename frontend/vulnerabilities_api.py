@@ -190,7 +190,7 @@ def get_vulnerability(request: HttpRequest, cve: Name, wanted: Annotated[PlacesW
     rated = ratings[0][0] if ratings else scores
     risks = risks_about(name, places.names, sight(request))
     state = wanted.state or ""
-    hosts = places.hosts(state, wanted.q).prefetch_related("current", "tags")
+    hosts = places.hosts(state, wanted.q).prefetch_related("tags")
     return {
         "id": name,
         "summary": (details and details.summary) or None,
