@@ -7,7 +7,7 @@ from scanner.models.delivery import Attempt, Delivery
 from scanner.models.event import Event
 from scanner.models.finding import Finding, PackageVersion
 from scanner.models.host import Host, Tag
-from scanner.models.lookups import OneOf
+from scanner.models.lookups import Lists, OneOf
 from scanner.models.scan import OpenUpdate, Scan
 from scanner.models.setting import Setting
 from scanner.models.snapshot import Package, PackageSet, Snapshot, Update
@@ -28,6 +28,7 @@ __all__ = [
     "Host",
     "HostLimit",
     "KnownExploited",
+    "Lists",
     "OneOf",
     "OpenUpdate",
     "Package",

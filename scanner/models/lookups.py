@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from django.core.exceptions import EmptyResultSet
-from django.db.models import Field, ForeignKey, Lookup
+from django.db.models import Field, ForeignKey, JSONField, Lookup
 
 
 @Field.register_lookup
@@ -25,3 +25,19 @@ class OneOf(Lookup):
             kind = "text" if isinstance(self.rhs[0], str) else "bigint"
             return f"{column} = ANY(%s::{kind}[])", (*parameters, self.rhs)
         return f"{column} IN (SELECT value FROM json_each(%s))", (*parameters, json.dumps(self.rhs))  # noqa: S608
+
+
+@JSONField.register_lookup
+class Lists(Lookup):
+    """`cves__lists="CVE-2026-1"`: whether a JSON list has this text. Migrations 7 and 12 make indexes for it."""
+
+    lookup_name = "lists"
+
+    def get_prep_lookup(self) -> str:
+        return str(self.rhs)
+
+    def as_sql(self, compiler: Any, connection: Any) -> tuple[str, tuple[Any, ...]]:
+        column, parameters = self.process_lhs(compiler, connection)
+        if connection.vendor == "postgresql":
+            return f"{column} @> %s::jsonb", (*parameters, json.dumps([self.rhs]))
+        return f"EXISTS (SELECT 1 FROM json_each({column}) WHERE value = %s)", (*parameters, self.rhs)  # noqa: S608

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
 
-from django.db import connection
 from django.db.models import (
     Case,
     Count,
@@ -19,12 +18,10 @@ from django.db.models import (
     OuterRef,
     Q,
     QuerySet,
-    TextField,
     Value,
     When,
     prefetch_related_objects,
 )
-from django.db.models.functions import Cast
 
 from scanner.models import (
     AcceptedRisk,
@@ -324,18 +321,11 @@ def stated(cve: str) -> QuerySet[Finding]:
     return Finding.objects.filter(cve=cve) if CVE.fullmatch(cve) else Finding.objects.filter(cve="", advisory=cve)
 
 
-def naming(rows: QuerySet[Any], cve: str) -> QuerySet[Any]:
-    """Those whose JSON list `cves` has it; as text where it is SQLite, which cannot look into JSON lists."""
-    if connection.vendor == "postgresql":
-        return rows.filter(cves__contains=[cve])  # by the index that migration 0007 makes
-    return rows.annotate(named=Cast("cves", TextField())).filter(named__contains=f'"{cve}"')
-
-
 def said_of(cve: str, distributions: Iterable[str]) -> QuerySet[AffectedPackage]:
     """What the feeds say of it in these releases, whoever has the packages."""
     wanted = {release for distribution in distributions if distribution for release in releases(distribution)}
-    rows: QuerySet[Any] = AffectedPackage.objects.filter(distribution__in=sorted(wanted))
-    rows = naming(rows, cve) if CVE.fullmatch(cve) else rows.filter(advisory=cve)
+    rows = AffectedPackage.objects.filter(distribution__in=sorted(wanted))
+    rows = rows.filter(cves__lists=cve) if CVE.fullmatch(cve) else rows.filter(advisory=cve)
     return rows.order_by("distribution", "name", "fixed_key", "pk")
 
 
@@ -348,12 +338,12 @@ def names_of(findings: Iterable[Finding], said: Iterable[AffectedPackage]) -> se
 
 def updates_about(cve: str, standings: Iterable[Standing], packages: Iterable[Installed]) -> dict[int, list[Update]]:
     """By snapshot: the updates of these packages, of what asks for a kernel, and those that name the CVE."""
-    wanted = Q(name__in=sorted({package.name for package in packages})) | Q(named__contains=f'"{cve}"')
+    wanted = Q(name__in=sorted({package.name for package in packages})) | Q(cves__lists=cve)
     if any(package.name.startswith("linux-image-") for package in packages):
         wanted |= Q(name__startswith="linux-")
     of_snapshot: dict[int, list[Update]] = defaultdict(list)
     current = Update.objects.filter(snapshot__one_of=[each.snapshot for each in standings if each.snapshot])
-    for update in current.annotate(named=Cast("cves", TextField())).filter(wanted):
+    for update in current.filter(wanted):
         of_snapshot[update.snapshot_id].append(update)
     return of_snapshot
 

@@ -1,4 +1,4 @@
-"""`one_of` finds what `in` finds, in every database."""
+"""Our own lookups find the same in every database."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -7,8 +7,9 @@ import pytest
 from django.db import connection
 from django.db.models import Q, QuerySet
 from django.db.utils import ConnectionHandler
+from django.utils import timezone
 
-from scanner.models import Host, PackageVersion, Tag
+from scanner.models import Host, PackageSet, PackageVersion, Tag
 
 pytestmark = pytest.mark.django_db
 
@@ -23,6 +24,7 @@ def database(request: pytest.FixtureRequest) -> Iterator[Any]:
     other = ConnectionHandler({"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}})["default"]
     with other.schema_editor() as editor:
         editor.create_model(Tag)
+        editor.create_model(PackageSet)
     yield other
     other.close()
 
@@ -63,3 +65,17 @@ def test_keys_of_other_tables() -> None:
     assert set(Host.objects.filter(tags__one_of=[tags[0].pk])) == {hosts[0]}
     assert set(Host.objects.filter(tags__name__one_of=["y", "z"])) == {hosts[0], hosts[1]}
     assert not PackageVersion.objects.filter(findings__package_version__one_of=[1])
+
+
+def test_json_lists(database: Any) -> None:
+    lists = ['["CVE-2026-1", "CVE-2026-12"]', "[]", '["CVE-2026-12"]', '["say \\"hi\\"", "it\'s %s"]']
+    insert = (
+        "INSERT INTO scanner_packageset (id, hash, distribution, kernel, tally, created_at)"
+        " VALUES (%s, %s, '', '', %s, %s)"
+    )
+    with database.cursor() as cursor:
+        for pk, each in enumerate(lists, 1):
+            cursor.execute(insert, [pk, str(pk), each, timezone.now()])
+    wanted = {"CVE-2026-1": {1}, "CVE-2026-12": {1, 3}, "CVE-2026": set(), 'say "hi"': {4}, "it's %s": {4}}
+    for item, found in wanted.items():
+        assert pks(PackageSet.objects.filter(tally__lists=item), database) == found, item
