@@ -10,7 +10,7 @@ from pydantic import AwareDatetime
 from frontend import api_shapes as shapes
 from frontend.audit_pages import entries_like
 from frontend.fleet_api import EARLIEST, LATEST
-from frontend.paging import LAST_ID, LIMIT, MOST, Text, nothing_unknown
+from frontend.paging import LAST_ID, LIMIT, MOST, Shape, Text, nothing_unknown
 from scanner.document import utc
 from scanner.models import AuditEntry
 
@@ -31,13 +31,13 @@ class AuditWanted(Schema):
     limit: int = Field(LIMIT, ge=1, le=MOST, description="Rows a page.")
 
 
-class Target(Schema):
+class Target(Shape):
     kind: str = Field(examples=["schedule"])
     id: str | None
     name: str = Field(description="As it was then.")
 
 
-class AuditOut(Schema):
+class AuditOut(Shape):
     """A change or a run. What is secret is said as "changed"."""
 
     id: int
@@ -50,7 +50,7 @@ class AuditOut(Schema):
     after: dict[str, Any]
 
 
-class AuditPage(Schema):
+class AuditPage(Shape):
     items: list[AuditOut]
     next: int | None = Field(description="The next page: ?before=NEXT. Null on the last one.", examples=[4711, None])
 

@@ -13,7 +13,7 @@ from pydantic import ConfigDict
 from frontend import api_shapes as shapes
 from frontend.access import may_manage_schedules
 from frontend.api_doors import actor, door_for
-from frontend.paging import Id, nothing_unknown
+from frontend.paging import Id, Shape, nothing_unknown
 from frontend.schedule_pages import Line, lines_of
 from scanner import periodic
 from scanner.document import utc
@@ -74,7 +74,7 @@ class ChangedSchedule(When):
     paused: bool | None = None
 
 
-class LastRun(Schema):
+class LastRun(Shape):
     at: str = Field(examples=shapes.DATE)
     started: int | None = Field(description="Scans.")
     under_way_already: int | None = Field(description="Hosts that were left alone.")
@@ -82,7 +82,7 @@ class LastRun(Schema):
     asked_for_by: str | None = Field(description="Null: Beat sent it.")
 
 
-class ScheduleOut(Schema):
+class ScheduleOut(Shape):
     id: int
     name: str
     kind: Kind | None = Field(description="Null: only the admin can say when it runs.")
@@ -104,7 +104,7 @@ class ScheduleOut(Schema):
     url: str
 
 
-class SchedulesOut(Schema):
+class SchedulesOut(Shape):
     items: list[ScheduleOut]
     beat_last_seen: str | None = Field(description="When Beat last sent anything.", examples=shapes.DATE)
     beat_running: bool = Field(description="Without it no schedule runs.")

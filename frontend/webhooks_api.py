@@ -11,6 +11,7 @@ from ninja.errors import HttpError
 from pydantic import ConfigDict
 
 from frontend.api_doors import actor
+from frontend.paging import Shape
 from scanner import audit
 from scanner.document import utc
 from scanner.models import Attempt, Delivery, Event, Webhook
@@ -58,7 +59,7 @@ class ChangedWebhook(Wishes):
     paused: bool | None = None
 
 
-class WebhookOut(Schema):
+class WebhookOut(Shape):
     """`url` says where it goes, without what is secret."""
 
     id: int
@@ -88,12 +89,12 @@ class CreatedWebhook(WebhookOut):
     secret: str | None = Field(None, description="Signs its deliveries (Standard Webhooks); shown only now.")
 
 
-class Secret(Schema):
+class Secret(Shape):
     secret: str
     previous_secret_expires_at: str | None
 
 
-class AttemptOut(Schema):
+class AttemptOut(Shape):
     number: int
     started_at: str | None
     milliseconds: int
@@ -108,7 +109,7 @@ class AttemptOut(Schema):
     response_body: str
 
 
-class DeliveryOut(Schema):
+class DeliveryOut(Shape):
     id: int
     webhook: int
     event: str
@@ -128,7 +129,7 @@ class WholeDelivery(DeliveryOut):
     tries: list[AttemptOut]
 
 
-class TestResult(Schema):
+class TestResult(Shape):
     delivery: int | None
     ok: bool
     message: str
@@ -143,7 +144,7 @@ class LogQuery(Schema):
     limit: int = Field(PAGE, ge=1, le=PAGE)
 
 
-class DeliveryPage(Schema):
+class DeliveryPage(Shape):
     items: list[DeliveryOut]
     next: int | None = Field(description="The next page: ?before=NEXT. Null on the last one.")
 
