@@ -13,9 +13,9 @@ PYTEST := $(PY) -m pytest -n 2 --dist worksteal
 PIP := $(PY) -m pip install --quiet --disable-pip-version-check --require-hashes
 
 # What the tests run, as program:Debian-package.
-TEST_PROGRAMS := chromium:chromium apt-get:apt dpkg-deb:dpkg dnf:dnf rpm:rpm rpmbuild:rpm createrepo_c:createrepo-c \
-	pacman:pacman-package-manager makepkg:makepkg bsdtar:libarchive-tools fakeroot:fakeroot systemd-analyze:systemd \
-	debsecan:debsecan
+TEST_PROGRAMS := chromium-headless-shell:chromium-headless-shell apt-get:apt dpkg-deb:dpkg dnf:dnf rpm:rpm rpmbuild:rpm \
+	createrepo_c:createrepo-c pacman:pacman-package-manager makepkg:makepkg bsdtar:libarchive-tools fakeroot:fakeroot \
+	systemd-analyze:systemd debsecan:debsecan
 
 help: ## List these commands
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18

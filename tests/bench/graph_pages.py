@@ -11,7 +11,6 @@ import gzip
 import json
 import os
 import random
-import shutil
 import statistics
 import tempfile
 import time
@@ -184,11 +183,11 @@ def generated_needs(dice: random.Random, names: list[str]) -> dict[str, list[str
 def in_browser(base: str, plain: str, path: str, session: str) -> dict[str, Any]:
     from playwright.sync_api import sync_playwright  # noqa: PLC0415
 
-    from tests.end_to_end.conftest import CHROMIUM_FLAGS  # noqa: PLC0415
+    from tests.end_to_end.conftest import start_chromium  # noqa: PLC0415
 
     loads, paints, drawings, frames = [], [], [], []
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=CHROMIUM_FLAGS)
+        browser = start_chromium(playwright)
         for _ in range(RUNS):
             with fresh_page(browser, base, session) as page:
                 page.goto(f"{base}{plain}")
