@@ -2,6 +2,7 @@
 commands that are processes of their own; quick passwords; settings that are read anew.
 """
 
+import gc
 import os
 import subprocess
 import sys
@@ -33,6 +34,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     share = len(items) // getattr(config, "workerinput", {}).get("workercount", 1)
     rest_of_first = max(0, share - len(browsing))
     items[:] = [*browsing, *others[:rest_of_first], *starting, *others[rest_of_first:]]
+
+
+def pytest_collection_finish() -> None:
+    """Thousands of collected tests are not looked through again and again for garbage: a fifth of all computing."""
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
 
 
 @pytest.hookimpl(wrapper=True)
