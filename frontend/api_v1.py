@@ -31,8 +31,12 @@ class Problems(Exception):
 class Api(NinjaAPI):
     """Ninja's, with its document completed and whatever it answers in one manner."""
 
+    document: Any = None  # made when it is first asked for, which takes longer than most pages
+
     def get_openapi_schema(self, **kwargs: Any) -> Any:
-        return completed(super().get_openapi_schema(**kwargs))
+        if self.document is None:
+            self.document = completed(super().get_openapi_schema(**kwargs))
+        return self.document
 
     def _get_urls(self) -> list[Any]:
         found = super()._get_urls()
