@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from datetime import timedelta
+from functools import cache
 from typing import Any
 
 import pytest
@@ -39,13 +40,18 @@ ARCH = (
 )
 
 
-def written(scan: Scan) -> dict[str, Any]:
+@cache
+def validator() -> Any:
     # this takes seconds, which every worker would need to collect the tests
     from cyclonedx.schema import SchemaVersion  # noqa: PLC0415
     from cyclonedx.validation.json import JsonStrictValidator  # noqa: PLC0415
 
+    return JsonStrictValidator(SchemaVersion.V1_6)
+
+
+def written(scan: Scan) -> dict[str, Any]:
     text = b"".join(CycloneDx().scan(StoredScan(scan))).decode()
-    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(text) is None
+    assert validator().validate_str(text) is None
     refs = [component["bom-ref"] for component in json.loads(text)["components"]]
     assert len(set(refs)) == len(refs)
     return json.loads(text)
