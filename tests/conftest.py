@@ -19,21 +19,21 @@ from django.core.management import call_command
 from scanner import run_time
 
 CHECKOUT = Path(__file__).resolve().parent.parent
-STARTING = {"test_processes", "test_compose", "test_webhooks"}  # about half of what the end to end tests take
 BLOCKER = pytest.StashKey[Any]()
 daily_scan = import_module("scanner.migrations.0002_daily_scan")
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """What takes long comes first, so that nobody is left with it at the end; the first two workers share it."""
-    browsing, starting, others = [], [], []
+    """What takes long comes first, so that nobody is left with it at the end: for one worker all that needs the stack,
+    which is started once; for the next, what starts processes of its own."""
+    on_stack, starting, others = [], [], []
     for item in items:
         is_long = item.get_closest_marker("end_to_end") is not None
-        (others if not is_long else starting if item.path.stem in STARTING else browsing).append(item)
+        (others if not is_long else on_stack if item.path.parent.name == "end_to_end" else starting).append(item)
     share = len(items) // getattr(config, "workerinput", {}).get("workercount", 1)
-    rest_of_first = max(0, share - len(browsing))
-    items[:] = [*browsing, *others[:rest_of_first], *starting, *others[rest_of_first:]]
+    rest_of_first = max(0, share - len(on_stack))
+    items[:] = [*on_stack, *others[:rest_of_first], *starting, *others[rest_of_first:]]
 
 
 def pytest_collection_finish() -> None:

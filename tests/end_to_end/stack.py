@@ -1,4 +1,4 @@
-"""The whole product as real processes, against the suite's Postgres: web (twice), worker; sender and beat if asked."""
+"""The whole product as real processes, against the suite's Postgres: web, worker; more of them if asked."""
 
 import json
 import os
@@ -10,6 +10,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +87,7 @@ def wait_until_ready(worker: Process) -> Process:
 
 
 class Stack:
-    """Web processes, a worker, and how to talk to them."""
+    """A web process, a worker, and how to talk to them."""
 
     valkey: Any  # the tests' own, where there is one that may be stopped
 
@@ -95,11 +96,13 @@ class Stack:
         self.environment = {**environment, "REMAP_SIGTERM": "SIGQUIT", "LOG_LEVEL": "INFO"}
         self.processes: list[Process] = []
         self.web = self.new_web()
-        self.other_web = self.new_web()
         self.worker = self.new("worker", self.worker_argv())
-        for web in (self.web, self.other_web):
-            wait_until(lambda web=web: self.answers(web), "the web process")
+        self.wait_for_answer(self.web)
         wait_until_ready(self.worker)
+
+    @cached_property
+    def other_web(self) -> Process:
+        return self.wait_for_answer(self.new_web())
 
     def worker_argv(self) -> list[str]:
         queues = f"central,host.{self.environment['SCAN_HOST']}"
@@ -127,6 +130,10 @@ class Stack:
         except OSError:
             assert web.process.poll() is None, web.log.read_text()
             return False
+
+    def wait_for_answer(self, web: Process) -> Process:
+        wait_until(lambda: self.answers(web), "the web process")
+        return web
 
     def post(self, path: str, token: str, body: str = "", **headers: str) -> tuple[int, dict[str, Any]]:
         """POST a form with a bearer token: the status and the JSON that came back."""
