@@ -3,6 +3,7 @@
 import os
 from typing import Any
 
+from billiard.process import current_process
 from celery import Celery
 from celery.signals import worker_process_init, worker_ready
 from django.apps import apps
@@ -27,4 +28,4 @@ def register_host(**_: Any) -> None:
 @worker_process_init.connect
 def end_with_worker(**_: Any) -> None:
     """A pool process that outlives its worker would go on scanning beside the worker that takes the scan over."""
-    die_with_parent()
+    die_with_parent(current_process()._parent_pid)

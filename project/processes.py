@@ -42,10 +42,12 @@ class CannotRun(Exception):
     """Why the scanner does not start, or stopped, in words for the person who started it."""
 
 
-def die_with_parent(death: int = signal.SIGKILL) -> None:
-    """Ask the kernel to send us `death` when the thread that started us ends."""
+def die_with_parent(parent: int, death: int = signal.SIGKILL) -> None:
+    """Ask the kernel to send us `death` when the thread that started us ends; it may have ended before we could ask."""
     if hasattr(LIBC, "prctl"):
         LIBC.prctl(PR_SET_PDEATHSIG, death)
+        if os.getppid() != parent:
+            os.kill(os.getpid(), death)
 
 
 # --- one process ------------------------------------------------------------------------------------
@@ -72,6 +74,7 @@ class Process:
 
     def start(self) -> None:
         self.log.parent.mkdir(exist_ok=True)
+        us = os.getpid()
         with self.log.open("ab") as output:
             self.running = subprocess.Popen(
                 self.argv,
@@ -82,7 +85,7 @@ class Process:
                 env={**os.environ, "PYTHONUNBUFFERED": "1", **self.environment},
                 pass_fds=self.passed,
                 start_new_session=True,
-                preexec_fn=lambda: die_with_parent(self.death),
+                preexec_fn=lambda: die_with_parent(us, self.death),
             )
         self.started = time.monotonic()
 

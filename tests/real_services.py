@@ -46,6 +46,7 @@ class Server:
     ) -> None:
         self.log = log
         user = {"user": NOBODY.pw_uid, "group": NOBODY.pw_gid, "extra_groups": []} if as_nobody else {}
+        us = os.getpid()
         with log.open("ab") as output:
             self.process = subprocess.Popen(
                 argv,
@@ -54,7 +55,7 @@ class Server:
                 stderr=subprocess.STDOUT,
                 cwd=log.parent,
                 start_new_session=True,
-                preexec_fn=lambda: die_with_parent(death),  # after the change of user, which would undo it
+                preexec_fn=lambda: die_with_parent(us, death),  # after the change of user, which would undo it
                 **user,  # type: ignore[call-overload]
             )
         self.death = death

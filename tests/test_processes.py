@@ -236,6 +236,24 @@ def test_what_a_dead_process_leaves_in_its_session_is_killed_before_the_next(dat
     wait_until(lambda: not orphan.is_running() or orphan.status() == psutil.STATUS_ZOMBIE, "the orphan's end")
 
 
+LATE = """
+import os, time
+from project.processes import die_with_parent
+parent = os.getpid()
+if os.fork():
+    os._exit(0)
+while os.getppid() == parent:
+    time.sleep(0.01)
+die_with_parent(parent)
+print("lives on")
+"""
+
+
+def test_who_asks_to_die_with_a_parent_that_has_died_already_dies() -> None:
+    done = subprocess.run([sys.executable, "-c", LATE], cwd=CHECKOUT, capture_output=True, text=True, check=True)
+    assert done.stdout == done.stderr == ""
+
+
 def test_a_log_that_has_grown_large_is_put_aside_while_its_process_writes_on(data: Path, monkeypatch: Any) -> None:
     monkeypatch.setattr(processes, "LOG_LIMIT", 3)
     os.mkfifo(data / "fifo")
