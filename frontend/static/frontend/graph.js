@@ -357,6 +357,7 @@ const place = (event) => {
 
 function down(event) {
   if (event.button) return;
+  if (event.isPrimary) pointers.clear(); // a first finger: of others a busy page has missed the end
   if (!pointers.size) dragged = false;
   pointers.set(event.pointerId, place(event));
   canvas.setPointerCapture(event.pointerId);
