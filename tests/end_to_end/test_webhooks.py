@@ -57,6 +57,7 @@ def running_sender(whole_stack: Stack) -> Iterator[Process]:
 @pytest.fixture
 def sender(stack: Stack, running_sender: Process) -> Iterator[Process]:
     yield running_sender
+    stack.wait_idle()  # a scan that still runs has something to tell when it ends
     stack.wait_quiet()
 
 
