@@ -37,6 +37,10 @@ AXE_RULES = {
     "resultTypes": ["violations"],  # of the rest it tells one example: less to carry over
 }
 
+YIELD_LAST = """
+SELECT set_config('deadlock_timeout', '1min', false) FROM pg_roles WHERE rolname = current_user AND rolsuper
+"""
+
 SLOW_APT = """\
 #!/bin/sh
 # The real apt-get, behind a gate: while the file `slow` is there, it waits.
@@ -153,6 +157,8 @@ def stack(whole_stack: Stack, transactional_db: None) -> Iterator[Stack]:
     yield whole_stack
     Gate(whole_stack.folder).open()
     whole_stack.wait_idle()
+    with connection.cursor() as cursor:  # the tables are emptied next: who is in the way then, as a retry, gives way
+        cursor.execute(YIELD_LAST)
 
 
 @pytest.fixture
