@@ -48,7 +48,8 @@ class Debian(Feed):
                         described.add(issue)  # it is told again for each package
                         yield Details(issue, text_of(fields, "description"))
         except (OSError, ijson.JSONError) as error:
-            raise FeedError(f"The feed {self.name} could not be read from {file.name}: {error}.") from error
+            words = error if isinstance(error, OSError) else in_words(error)
+            raise FeedError(f"The feed {self.name} could not be read from {file.name}: {words}.") from error
         if not issues:
             raise FeedError(f"There is no issue in {file.name}: is it the file of the feed {self.name}?")
 
@@ -67,6 +68,13 @@ class Debian(Feed):
                 state, "fixed_version"
             ) != NOT_AFFECTED:
                 yield row(release, source, issue, state=state, status=status, description=description)
+
+
+def in_words(error: ijson.JSONError) -> str:
+    """What is wrong, without the drawing of where below it; bytes, where a file is not even text."""
+    words = error.args[0] if error.args else ""
+    text = words.decode(errors="replace") if isinstance(words, bytes) else str(words)
+    return f"it is no whole JSON: {text.partition(chr(10))[0].rstrip('.')}"
 
 
 def each_issue(opened: IO[bytes]) -> Iterator[tuple[str, str, dict[str, Any]]]:

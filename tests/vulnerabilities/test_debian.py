@@ -175,6 +175,16 @@ def test_a_file_that_is_not_the_trackers_is_an_error(tmp_path, text):
         list(Debian().parse(tmp_path / "debian"))
 
 
+def test_a_file_that_is_packed_still_is_an_error_in_one_line(tmp_path):
+    (tmp_path / "debian.json.xz").write_bytes(lzma.compress((SAMPLES / "debian-1.json").read_bytes()))
+    with pytest.raises(FeedError) as failed:
+        list(Debian().parse(tmp_path / "debian.json.xz"))
+    assert str(failed.value) == (
+        "The feed debian could not be read from debian.json.xz: "
+        "it is no whole JSON: lexical error: invalid char in json text."
+    )
+
+
 def test_a_file_that_is_cut_off_is_an_error_after_what_was_read(tmp_path):
     text = (SAMPLES / "debian-1.json").read_text()
     (tmp_path / "debian").write_text(text[: len(text) // 2])
