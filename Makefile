@@ -9,7 +9,8 @@ SHELL := /bin/bash
 .PHONY: help run setup lint test test-all bench lock clean environment test-programs
 
 PY := .venv/bin/python
-PYTEST := $(PY) -m pytest -n 3 --dist worksteal  # on two cores: there is much to wait for
+# Three on two cores: there is much to wait for.
+PYTEST := $(PY) -m pytest -n 3 --dist worksteal
 PIP := $(PY) -m pip install --quiet --disable-pip-version-check --require-hashes
 
 # What the tests run, as program:Debian-package.

@@ -192,9 +192,8 @@ def found_by(wishes: Wishes, seen: HostQuerySet, now: datetime, facets: "Facets"
     """The ids of the hosts in their order, and how many there are of each status, whichever is asked for."""
     if not wishes.narrowed:
         return wishes.ordered(seen, now).values_list("pk", flat=True), facets.statuses
-    found = list(
-        replace(wishes, status="").ordered(seen, now).values_list("pk", "severity")
-    )  # cheaper than two queries
+    # to look once and keep all is cheaper than to count them and look again
+    found = list(replace(wishes, status="").ordered(seen, now).values_list("pk", "severity"))
     chosen = [pk for pk, severity in found if wishes.status in ("", severity)]
     return chosen, Counter(severity for _, severity in found)
 

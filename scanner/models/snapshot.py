@@ -73,11 +73,6 @@ class PackageSet(models.Model):
 
     objects = PackageSetQuerySet.as_manager()
 
-    @property
-    def known_exploited(self) -> int | None:
-        """How many of its CVEs are known to be exploited; None where no feed tells."""
-        return None if self.tally is None else self.tally.get("exploited", 0)
-
     def graph(self) -> Graph:
         """Which of its packages needs which."""
         return dependency_graph.build(self.packages.order_by().values_list("name", "architecture", "needs"))
