@@ -118,6 +118,9 @@ def test_mouse_keys_buttons_and_fingers_move_the_picture(page: Page, stack: Stac
     fingers = page.context.new_cdp_session(page)
 
     def touch(kind: str, *distances: float) -> None:
+        box = page.locator("#graph canvas").bounding_box()  # where it is now: to press a button may scroll the page
+        assert box
+        x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
         points = [{"x": x + side * far, "y": y, "id": at} for far in distances for at, side in enumerate((-1, 1))]
         fingers.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
 
@@ -128,6 +131,7 @@ def test_mouse_keys_buttons_and_fingers_move_the_picture(page: Page, stack: Stac
         touch("touchEnd")
 
     before = page.evaluate(SHOWN)
+    page.locator("#graph canvas").scroll_into_view_if_needed()
     # again, as a person would: of fingers whose start a busy page takes too late Chromium drops all that they do
     wait_until(lambda: pinch() or page.evaluate(SHOWN) != before, "another picture")
     shows_all(page.get_by_role("button", name="Show all").click)
